@@ -1,0 +1,171 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are what the command line asks for.
+type options struct {
+	proxies   string
+	skipCaddy bool
+	run       string
+	duration  time.Duration
+	rounds    int
+	settle    time.Duration
+	idle      int
+	stream    float64 // GiB a run
+	services  int
+	pin       bool
+	install   bool
+	list      bool
+	weft      string
+	cache     string
+	profile   string
+	json      string
+}
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "origin" {
+		exit(runOrigin(os.Args[2:]))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func exit(err error) {
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		os.Exit(0)
+	default:
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// run is the whole program: parse, prepare, measure, report. It returns an error
+// when a proxy failed requests or could not be measured.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parseOptions(args, stderr)
+	if err != nil {
+		return err
+	}
+	scenarios, err := selectScenarios(o)
+	if err != nil {
+		return err
+	}
+	if o.list {
+		for _, s := range scenarios {
+			fmt.Fprintf(stdout, "%-12s %s\n", s.name, s.title)
+		}
+		return nil
+	}
+	b, err := prepare(ctx, o, scenarios, stderr)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+
+	report := newReport(ctx, b)
+	writeHead(stdout, report.Machine)
+	for _, s := range scenarios {
+		result, err := b.measure(ctx, s)
+		if err != nil {
+			return err
+		}
+		report.Scenarios = append(report.Scenarios, result)
+		writeTable(stdout, s, result)
+	}
+	if o.json != "" {
+		if err := report.save(o.json); err != nil {
+			return err
+		}
+	}
+	if o.profile != "" {
+		if err := b.captureProfile(ctx, o.profile); err != nil {
+			return fmt.Errorf("profile: %w", err)
+		}
+	}
+	return report.failure()
+}
+
+func parseOptions(args []string, stderr io.Writer) (*options, error) {
+	o := &options{}
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.StringVar(&o.proxies, "proxies", "nginx,haproxy,weft,caddy", "comma-separated `list` of proxies to measure")
+	f.BoolVar(&o.skipCaddy, "skip-caddy", false, "leave Caddy out: neither build nor measure it")
+	f.StringVar(&o.run, "run", "", "measure only scenarios whose name matches this `regexp`")
+	f.DurationVar(&o.duration, "d", 5*time.Second, "length of one HTTP measurement, rounded up to whole seconds")
+	f.IntVar(&o.rounds, "rounds", 3, "rounds; within a round the proxies take turns")
+	f.DurationVar(&o.settle, "settle", 15*time.Second, "time idle connections rest before their memory is read")
+	f.IntVar(&o.idle, "idle", 5000, "idle connections to hold open")
+	f.Float64Var(&o.stream, "stream", 4, "`GiB` one TCP stream measurement moves")
+	f.IntVar(&o.services, "services", 10000, "routes, and clusters, of the start-up scenario")
+	f.BoolVar(&o.pin, "pin", runtime.NumCPU() > 1, "pin the proxy to the first CPU, load and upstream to the others")
+	f.BoolVar(&o.install, "install", true, "install missing tools (apt-get, as root) and build Caddy")
+	f.BoolVar(&o.list, "list", false, "list the scenarios and stop")
+	f.StringVar(&o.weft, "weft", "", "measure this weft `binary` instead of building ./cmd/weft")
+	f.StringVar(&o.cache, "cache", "", "`directory` for the Caddy binary (default: the user's cache directory)")
+	f.StringVar(&o.profile, "profile", "", "write a CPU profile of weft under the get scenario into this `directory`")
+	f.StringVar(&o.json, "json", "", "also write all samples and summaries to this `file`")
+	if err := f.Parse(args); err != nil {
+		return nil, err
+	}
+	if f.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	return o, o.check()
+}
+
+func (o *options) check() error {
+	switch {
+	case o.duration < 100*time.Millisecond:
+		return fmt.Errorf("-d %v: at least 100ms", o.duration)
+	case o.rounds < 1:
+		return fmt.Errorf("-rounds %d: at least 1", o.rounds)
+	case o.idle < 1 || o.services < 1 || o.stream <= 0:
+		return errors.New("-idle, -services and -stream must be positive")
+	}
+	if o.cache == "" {
+		dir, err := os.UserCacheDir()
+		if err != nil {
+			dir = os.TempDir()
+		}
+		o.cache = filepath.Join(dir, "weft-bench")
+	}
+	return nil
+}
+
+func selectScenarios(o *options) ([]scenario, error) {
+	want, err := regexp.Compile(o.run)
+	if err != nil {
+		return nil, fmt.Errorf("-run: %w", err)
+	}
+	var chosen []scenario
+	var names []string
+	for _, s := range scenarios(o) {
+		names = append(names, s.name)
+		if want.MatchString(s.name) {
+			chosen = append(chosen, s)
+		}
+	}
+	if len(chosen) == 0 {
+		return nil, fmt.Errorf("-run %q matches none of %s", o.run, strings.Join(names, ", "))
+	}
+	return chosen, nil
+}

@@ -1,0 +1,215 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"text/template"
+	"time"
+)
+
+//go:embed configs
+var configs embed.FS
+
+// A kind is what a proxy is configured for.
+type kind string
+
+const (
+	kindHTTP     kind = "http"     // one route, one cluster
+	kindStream   kind = "stream"   // TCP
+	kindServices kind = "services" // many routes, many clusters
+)
+
+// A proxy is one of the programs compared: how to configure and start it.
+type proxy struct {
+	name   string // as in the table
+	tool   string // which binary: nginx, haproxy, caddy, weft
+	config string // template in configs/
+	argv   func(binary, config string) []string
+	env    []string
+	bye    syscall.Signal // ends it; SIGKILL if zero
+	splice bool
+	kinds  []kind
+}
+
+// proxies are all the programs the bench knows, in the order of the tables.
+func proxies() []proxy {
+	all := []kind{kindHTTP, kindStream, kindServices}
+	haproxy := func(binary, config string) []string { return []string{binary, "-db", "-f", config} }
+	return []proxy{
+		{
+			name: "nginx", tool: "nginx", config: "nginx.conf", kinds: all,
+			argv: func(binary, config string) []string { return []string{binary, "-c", config, "-e", "stderr"} },
+			// A killed nginx master leaves its worker behind; a terminated one does not.
+			bye: syscall.SIGTERM,
+		},
+		{name: "haproxy", tool: "haproxy", config: "haproxy.cfg", kinds: all, argv: haproxy},
+		{name: "haproxy-splice", tool: "haproxy", config: "haproxy.cfg", kinds: []kind{kindStream}, argv: haproxy, splice: true},
+		{
+			name: "weft", tool: "weft", config: "weft.yaml", kinds: all,
+			argv: func(binary, config string) []string {
+				return []string{binary, "-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "error"}
+			},
+		},
+		{
+			name: "caddy", tool: "caddy", config: "caddy.json", kinds: []kind{kindHTTP},
+			argv: func(binary, config string) []string { return []string{binary, "run", "--config", config} },
+			env:  []string{"GOMAXPROCS=1"},
+		},
+	}
+}
+
+// selectProxies returns those of a comma-separated list; HAProxy brings its splicing variant.
+func selectProxies(list string, skipCaddy bool) ([]proxy, error) {
+	var names []string
+	for name := range strings.SplitSeq(list, ",") {
+		names = append(names, strings.TrimSpace(name))
+	}
+	var chosen []proxy
+	for _, p := range proxies() {
+		if i := slices.Index(names, p.name); i >= 0 {
+			names = slices.Delete(names, i, i+1)
+		} else if !slices.ContainsFunc(chosen, func(c proxy) bool { return c.tool == p.tool }) {
+			continue
+		}
+		if p.tool != "caddy" || !skipCaddy {
+			chosen = append(chosen, p)
+		}
+	}
+	switch {
+	case len(names) > 0:
+		return nil, fmt.Errorf("-proxies: unknown: %s", strings.Join(names, ", "))
+	case len(chosen) == 0:
+		return nil, errors.New("no proxy to measure")
+	}
+	return chosen, nil
+}
+
+// A setup fills a configuration template.
+type setup struct {
+	Kind         kind
+	Dir          string // scratch directory of this start
+	Listen       string // where clients connect
+	Admin        string // stats
+	Origin       string // upstream, HTTP
+	OriginStream string // upstream, TCP
+	Services     int
+	Connections  int // from clients, at most
+	Sockets      int // from clients and to upstreams, at most
+	Splice       bool
+	Root         bool
+	StreamModule string // nginx: module file to load; empty when it is built in
+}
+
+func (p *proxy) does(k kind) bool { return slices.Contains(p.kinds, k) }
+
+// render writes the configuration of p to s.Dir and returns its path.
+func (p *proxy) render(s setup) (string, error) {
+	t, err := template.New(p.config).Funcs(template.FuncMap{
+		"host":     func(addr string) (string, error) { h, _, err := net.SplitHostPort(addr); return h, err },
+		"port":     func(addr string) (string, error) { _, port, err := net.SplitHostPort(addr); return port, err },
+		"endpoint": func(name, addr string) map[string]string { return map[string]string{"Name": name, "Addr": addr} },
+	}).ParseFS(configs, "configs/"+p.config)
+	if err != nil {
+		return "", err
+	}
+	if p.tool == "haproxy" && s.Kind == kindServices {
+		if err := writeServicesMap(filepath.Join(s.Dir, "services.map"), s.Services); err != nil {
+			return "", err
+		}
+	}
+	path := filepath.Join(s.Dir, p.config)
+	f, err := os.Create(path)
+	if err != nil {
+		return "", err
+	}
+	return path, errors.Join(t.Execute(f, s), f.Close())
+}
+
+// writeServicesMap writes HAProxy's table from path prefix to backend.
+func writeServicesMap(path string, services int) error {
+	var b strings.Builder
+	for i := range services {
+		fmt.Fprintf(&b, "/svc%d/ svc%d\n", i, i)
+	}
+	return os.WriteFile(path, []byte(b.String()), 0o644)
+}
+
+// A running proxy is started, answers, and is measured.
+type running struct {
+	*child
+	setup setup
+	took  time.Duration // from its start to its first answer
+	dir   string
+}
+
+// start configures and starts p and waits until it answers. The caller stops it.
+func (b *bench) start(ctx context.Context, p *proxy, k kind) (_ *running, err error) {
+	dir, err := os.MkdirTemp(b.dir, p.name+"-")
+	if err != nil {
+		return nil, err
+	}
+	ports, err := b.ports.free(2)
+	if err != nil {
+		return nil, err
+	}
+	s := setup{
+		Kind: k, Dir: dir, Listen: ports[0], Admin: ports[1],
+		Origin: b.originHTTP, OriginStream: b.originStream,
+		Services: b.options.services, Connections: b.options.idle + 1000, Sockets: 2 * (b.options.idle + 1000), Splice: p.splice,
+		Root: os.Geteuid() == 0, StreamModule: b.tools.streamModule,
+	}
+	config, err := p.render(s)
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	c, err := spawn(command{
+		name: p.name, argv: p.argv(b.tools.binary(p.tool), config),
+		env: p.env, dir: dir, cpus: b.proxyCPUs, bye: p.bye,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r := &running{child: c, setup: s, dir: dir}
+	if err := c.ready(ctx, time.Minute, r.probe()); err != nil {
+		r.stop()
+		return nil, err
+	}
+	r.took = time.Since(began)
+	return r, nil
+}
+
+// probe returns a check that the proxy serves: one answer from the upstream, of the
+// last service where there are many.
+func (r *running) probe() func() error {
+	listen := r.setup.Listen
+	switch r.setup.Kind {
+	case kindStream:
+		return func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), askLimit)
+			defer cancel()
+			_, err := receiveStreams(ctx, listen, 1, 1)
+			return err
+		}
+	case kindServices:
+		path := fmt.Sprintf("/svc%d/", r.setup.Services-1)
+		return func() error { return dialAsk(listen, path, askLimit) }
+	}
+	return func() error { return dialAsk(listen, "/100", askLimit) }
+}
+
+// stop ends the proxy and removes its files.
+func (r *running) stop() {
+	r.child.stop()
+	_ = os.RemoveAll(r.dir)
+}
