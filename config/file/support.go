@@ -1,0 +1,76 @@
+package file
+
+import "github.com/weftproxy/weft/resource"
+
+// Support says what Weft does with the Bootstrap message and what only it holds.
+func Support() resource.Support {
+	return resource.Support{
+		"envoy.config.bootstrap.v3.Bootstrap": bootstrapFields(),
+		"envoy.config.bootstrap.v3.Bootstrap.StaticResources": resource.Names("listeners clusters").
+			No("secrets", "name certificate files where they are used"),
+		"envoy.config.bootstrap.v3.Admin": resource.Names("address socket_options ignore_global_conn_limit allow_paths").
+			NoEffect("access_log access_log_path", "requests to the admin page are not logged").
+			NoEffect("profile_path", "profiles are at /debug/pprof"),
+		"envoy.config.bootstrap.v3.ClusterManager": resource.Names("upstream_bind_config").
+			NoEffect("local_cluster_name", "zone-aware routing is not supported").
+			NoEffect("enable_deferred_cluster_creation", "clusters take memory only when they are used").
+			No("outlier_detection", "outlier detection is not supported").
+			No("load_stats_config", "there is no control plane"),
+		"envoy.config.bootstrap.v3.LayeredRuntime": resource.Names("layers"),
+		"envoy.config.bootstrap.v3.RuntimeLayer": resource.Names("name").
+			YesBut("static_layer", "keys that a runtime_key names, "+RuntimeMaxConnections+" and "+RuntimeListenerLimit+"<name>"+RuntimeListenerLimitSuffix).
+			NoEffect("admin_layer", "the runtime cannot be modified while running").
+			No("disk_layer", "use static_layer").
+			No("rtds_layer", "there is no control plane"),
+		"envoy.config.bootstrap.v3.Bootstrap.ApplicationLogConfig": resource.Names("log_format"),
+		"envoy.config.bootstrap.v3.Bootstrap.ApplicationLogConfig.LogFormat": resource.Fields{}.
+			YesBut("json_format", "selects JSON; the keys are fixed").
+			YesBut("text_format", "selects text; the pattern has no effect"),
+		"envoy.config.metrics.v3.StatsConfig": resource.Names("stats_matcher histogram_bucket_settings").
+			NoEffect("use_all_default_tags", "the default tags are always extracted").
+			No("stats_tags allow_default_tag_overrides", "only the default tags are extracted"),
+		"envoy.config.metrics.v3.StatsMatcher": resource.Names("reject_all exclusion_list inclusion_list"),
+		"envoy.config.metrics.v3.HistogramBucketSettings": resource.Names("match buckets").
+			No("bins", ""),
+		"envoy.config.overload.v3.OverloadManager": resource.Names("resource_monitors").
+			NoEffect("refresh_interval", "connections are counted as they come").
+			No("actions loadshed_points buffer_factory_config", "only the downstream_connections monitor is supported"),
+		"envoy.config.overload.v3.ResourceMonitor":                                                 resource.Names("name typed_config"),
+		"envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": resource.Names("max_active_downstream_connections"),
+		"envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": resource.Names("resolvers use_resolvers_as_fallback dns_resolver_options query_timeout_seconds query_tries").
+			No("filter_unroutable_families", "use dns_lookup_family of the cluster").
+			NoEffect("udp_max_queries", "each query has a socket of its own").
+			NoEffect("rotate_nameservers edns0_max_payload_size reinit_channel_on_timeout max_udp_channel_duration qcache_max_ttl", "it tunes the c-ares library"),
+		"envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig": resource.Fields{}.NoEffect("num_retries", "lookups that fail are tried again at dns_refresh_rate").
+			NoEffect("num_resolver_threads", "resolving takes no threads"),
+		"envoy.extensions.regex_engines.v3.GoogleRE2": resource.Fields{},
+	}
+}
+
+func bootstrapFields() resource.Fields {
+	return resource.Names("node static_resources cluster_manager stats_config stats_flush_interval admin "+
+		"header_prefix use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config application_log_config").
+		YesBut("layered_runtime", "static layers only").
+		YesBut("overload_manager", "the downstream_connections resource monitor only").
+		YesBut("default_regex_engine", "RE2 only").
+		YesBut("stats_flush_interval", "there are no sinks: it only sets when interval histograms start anew").
+		NoEffect("stats_flush_on_admin", "the admin page always shows current values").
+		NoEffect("stats_eviction_interval", "statistics are kept").
+		NoEffect("deferred_stat_options", "statistics take memory only when they are used").
+		NoEffect("watchdog watchdogs", "the Go runtime has no threads to watch").
+		NoEffect("flags_path", "there are no flag files").
+		NoEffect("enable_dispatcher_stats", "there are no dispatchers").
+		NoEffect("stats_server_version_override", "server.version is the version of Weft").
+		NoEffect("inline_headers", "all headers are as fast").
+		NoEffect("memory_allocator_manager", "memory is the Go runtime's; set GOMEMLIMIT").
+		NoEffect("grpc_async_client_manager_config", "there are no gRPC services to call").
+		NoEffect("perf_tracing_file_path", "profiles are at /debug/pprof").
+		NoEffect("enable_worker_cpu_affinity", "the Go runtime places its threads").
+		NoEffect("node_context_params", "it speaks to control planes only").
+		No("dynamic_resources config_sources default_config_source xds_delegate_extension xds_config_tracker_extension", "there is no control plane; use static_resources").
+		No("hds_config", "health discovery is not supported").
+		No("stats_sinks", "scrape /stats/prometheus").
+		No("tracing", "tracing is not supported").
+		No("bootstrap_extensions default_socket_interface listener_manager fatal_actions", "").
+		No("certificate_provider_instances", "")
+}
