@@ -43,7 +43,7 @@ type Conn struct {
 	rn      int    // what readFn read
 	rerr    error
 	try     bool      // readFn must not wait
-	wp      [2][]byte // what writeFn has still to write
+	wp      [3][]byte // what writeFn has still to write
 	werr    error
 
 	mu    sync.Mutex
@@ -56,6 +56,7 @@ type Conn struct {
 	// Handler state that survives parking. Owned by whoever serves the connection.
 	IdleSince int64  // scope.Now when the connection became idle; 0 while it is busy
 	Served    int64  // requests so far
+	WakeAt    int64  // scope.Now when a parked connection is to be served again though nothing has arrived; 0: never
 	Lane      uint32 // which lane of the statistics this connection adds to
 }
 
@@ -274,18 +275,24 @@ func (c *Conn) ReadInto(p []byte, try bool) (int, error) {
 	return c.Read(p)
 }
 
+// Room returns how many bytes Fill may add without moving what is buffered; 0 also while there is no buffer.
+func (c *Conn) Room() int { return len(c.buf) - c.w }
+
 // Write implements net.Conn.
-func (c *Conn) Write(p []byte) (int, error) { return c.Write2(p, nil) }
+func (c *Conn) Write(p []byte) (int, error) { return c.Write3(p, nil, nil) }
 
 // Write2 writes two slices with as few system calls as possible. It blocks until all is written; n counts both.
-func (c *Conn) Write2(p, q []byte) (int, error) {
+func (c *Conn) Write2(p, q []byte) (int, error) { return c.Write3(p, q, nil) }
+
+// Write3 is Write2 for three slices.
+func (c *Conn) Write3(p, q, r []byte) (int, error) {
 	if c.raw == nil {
-		return c.writePlain(p, q)
+		return c.writePlain(p, q, r)
 	}
-	c.wp[0], c.wp[1], c.werr = p, q, nil
+	c.wp, c.werr = [3][]byte{p, q, r}, nil
 	err := c.raw.Write(c.writeFn)
-	n := len(p) + len(q) - len(c.wp[0]) - len(c.wp[1])
-	c.wp[0], c.wp[1] = nil, nil
+	n := len(p) + len(q) + len(r) - len(c.wp[0]) - len(c.wp[1]) - len(c.wp[2])
+	c.wp = [3][]byte{}
 	c.out.Add(uint64(n))
 	if err != nil {
 		return n, c.wakeCause(err)
@@ -295,8 +302,8 @@ func (c *Conn) Write2(p, q []byte) (int, error) {
 
 // writeOnce writes as much of wp as the socket takes; false means wait.
 func (c *Conn) writeOnce(fd uintptr) bool {
-	for len(c.wp[0])+len(c.wp[1]) > 0 {
-		n, errno := writeFD(fd, c.wp[0], c.wp[1])
+	for len(c.wp[0])+len(c.wp[1])+len(c.wp[2]) > 0 {
+		n, errno := writeFD(fd, &c.wp)
 		if errno == syscall.EAGAIN {
 			return false
 		}
@@ -304,15 +311,27 @@ func (c *Conn) writeOnce(fd uintptr) bool {
 			c.werr = c.opError("write", errno)
 			return true
 		}
-		k := min(n, len(c.wp[0]))
-		c.wp[0], c.wp[1] = c.wp[0][k:], c.wp[1][n-k:]
+		for i := range c.wp {
+			k := min(n, len(c.wp[i]))
+			c.wp[i] = c.wp[i][k:]
+			n -= k
+		}
 	}
 	return true
 }
 
-func (c *Conn) writePlain(p, q []byte) (int, error) {
+// writePlain writes to a connection that is not a socket: small pieces as one, because each write may become a packet or a record.
+func (c *Conn) writePlain(p, q, r []byte) (int, error) {
+	if len(q)+len(r) > 0 && len(p)+len(q)+len(r) <= SmallBuffer {
+		b := GetBuffer(SmallBuffer)
+		defer PutBuffer(b)
+		n := copy(b, p)
+		n += copy(b[n:], q)
+		n += copy(b[n:], r)
+		p, q, r = b[:n], nil, nil
+	}
 	total := 0
-	for _, b := range [2][]byte{p, q} {
+	for _, b := range [3][]byte{p, q, r} {
 		if len(b) == 0 {
 			continue
 		}
@@ -324,6 +343,30 @@ func (c *Conn) writePlain(p, q []byte) (int, error) {
 		}
 	}
 	return total, nil
+}
+
+// AwaitPeer blocks until the peer has sent something, without taking it: nil when there are bytes, io.EOF at the end of the stream,
+// the cause of a wake, or what the socket said. It may run while another goroutine writes. Where the connection is not a
+// socket it returns ErrWouldBlock at once.
+func (c *Conn) AwaitPeer() error {
+	if c.raw == nil {
+		return ErrWouldBlock
+	}
+	var n int
+	var errno syscall.Errno
+	err := c.raw.Read(func(fd uintptr) bool {
+		n, errno = peekFD(fd)
+		return errno != syscall.EAGAIN
+	})
+	switch {
+	case err != nil:
+		return c.wakeCause(err)
+	case errno != 0:
+		return c.opError("read", errno)
+	case n == 0:
+		return io.EOF
+	}
+	return nil
 }
 
 // Yield lets other goroutines run a few times before a read whose answer is on its way. With an idle run queue it costs next to

@@ -67,6 +67,12 @@ func (h *Header) AddAt(name, nameLen, value, valueLen int) Known {
 	return k
 }
 
+// AddKnownAt is AddAt for a caller that has looked the name up already.
+func (h *Header) AddKnownAt(k Known, name, nameLen, value, valueLen int) {
+	h.fields = append(h.fields, field{uint32(name), uint32(value), uint32(valueLen), uint16(nameLen), k, false})
+	h.live++
+}
+
 // Borrow returns n bytes of the arena at off as a string that lives as long as the header.
 func (h *Header) Borrow(off, n int) string {
 	if n == 0 {

@@ -31,6 +31,20 @@ type Response struct {
 	Native any
 	Local  error // why Weft answered itself; nil when the upstream did
 	Tunnel bool  // 101, or 2xx to CONNECT: the bodies of both sides are raw bytes from here on
+	Owner  Releaser
+}
+
+// A Releaser takes back the memory of a response that it made.
+type Releaser interface{ Release(*Response) }
+
+// Release gives the response's memory back to the codec that made it; what was borrowed from it is invalid from here on. Whoever got
+// the response may call it once, after the body is closed and after the last look at the header (the access log's). A response that is
+// not released is left to the garbage collector.
+func (r *Response) Release() {
+	if o := r.Owner; o != nil {
+		r.Owner = nil
+		o.Release(r)
+	}
 }
 
 // ErrBodyClosed is what Next returns after Close without a cause.
