@@ -1,0 +1,91 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/net/netutil"
+)
+
+// Bounds on what one client, or all of them, can hold.
+const (
+	headerTimeout  = 10 * time.Second
+	idleTimeout    = 60 * time.Second
+	writeTimeout   = 2 * time.Minute // for the whole response, profiles apart
+	maxHeader      = 64 << 10
+	maxConnections = 512
+	closeGrace     = time.Second // for responses under way when Serve ends
+)
+
+// A Server answers the admin interface. Safe for concurrent use.
+type Server struct {
+	state    State
+	commands []command // by path; immutable
+	byPath   map[string]*command
+	origin   *http.CrossOriginProtection
+	metrics  *metrics
+	log      *slog.Logger
+}
+
+// New returns a server of the given state.
+func New(state State) *Server {
+	s := &Server{
+		state: state, commands: commands(), byPath: map[string]*command{},
+		origin: http.NewCrossOriginProtection(), metrics: newMetrics(state.Stats), log: state.Log,
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	for i := range s.commands {
+		s.byPath[s.commands[i].path] = &s.commands[i]
+	}
+	return s
+}
+
+// Handler returns the interface as an HTTP handler.
+func (s *Server) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		watched := s.begin(w, r)
+		defer watched.end()
+		h := watched.Header()
+		h.Set("Cache-Control", "no-cache, max-age=0")
+		h.Set("X-Content-Type-Options", "nosniff")
+		s.serve(watched, r)
+	})
+}
+
+// Serve answers connections of l, HTTP/1.1 and cleartext HTTP/2, until ctx ends; then it gives responses under way a second and
+// returns nil. It closes l. An error means that l failed.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{
+		Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		ConnState: s.metrics.connState, Protocols: new(http.Protocols),
+		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	failed := make(chan error, 1)
+	// Ends when the server is shut down or closed; Serve waits for it below.
+	go func() { failed <- server.Serve(netutil.LimitListener(l, maxConnections)) }()
+	select {
+	case err := <-failed:
+		_ = server.Close()
+		return fmt.Errorf("admin: %w", err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
+	defer cancel()
+	if err := server.Shutdown(grace); err != nil {
+		_ = server.Close()
+	}
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("admin: %w", err)
+	}
+	return nil
+}
