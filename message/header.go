@@ -59,6 +59,10 @@ func (h *Header) Block(b []byte) (base int) {
 	return base
 }
 
+// Spare returns the unused memory of the arena as an empty slice, so that text can be put together where Block will keep it
+// without a copy. Nothing else may be added to the header meanwhile.
+func (h *Header) Spare() []byte { return h.arena[len(h.arena):] }
+
 // AddAt appends a field whose name and value are in the arena already, at offsets that Block makes known.
 func (h *Header) AddAt(name, nameLen, value, valueLen int) Known {
 	k := LookupKnown(h.arena[name : name+nameLen])

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 )
@@ -39,6 +40,21 @@ func Unpack[T proto.Message](a *anypb.Any) (T, error) {
 		return zero, err
 	}
 	return m, nil
+}
+
+// Decode returns the message an Any holds, which may be of any type linked into the binary; a TypedStruct becomes what it stands
+// for.
+func Decode(a *anypb.Any) (proto.Message, error) {
+	name := TypeOf(a)
+	if name == "" {
+		return nil, fmt.Errorf("empty, want a message")
+	}
+	t, err := protoregistry.GlobalTypes.FindMessageByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("type %s is not supported", name)
+	}
+	m := t.New().Interface()
+	return m, unpackInto(a, m)
 }
 
 // unpackInto decodes a into m, which has the type m's descriptor names.
