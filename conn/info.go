@@ -27,7 +27,8 @@ type Info struct {
 	ALPN              []string // application protocols the peer offered
 	TLS               *TLS     // nil when the connection is not TLS
 
-	Metadata map[string]map[string]string // dynamic metadata of listener filters: namespace → key → value
+	Metadata  map[string]map[string]string // dynamic metadata of listener filters: namespace → key → value
+	ProxyTLVs []byte                       // extensions of the peer's PROXY protocol header that are to be passed on, as they go over the wire
 }
 
 // TLS is what a TLS handshake established.

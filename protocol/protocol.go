@@ -130,3 +130,26 @@ type Error struct {
 
 // Error implements error.
 func (e *Error) Error() string { return fmt.Sprintf("protocol: %s (%s)", e.Reason, e.Details) }
+
+// A BrokenError is a connection that failed under a request: a reset, or its end before the response was complete. RoundTrip and
+// the response body's Next return it.
+type BrokenError struct {
+	Cause       error // io.EOF before any byte of the response, io.ErrUnexpectedEOF inside it, or what the socket said
+	NothingSent bool  // no byte of the request was written
+	HeadSeen    bool  // a byte of the response had arrived
+}
+
+// Error implements error.
+func (e *BrokenError) Error() string { return fmt.Sprintf("protocol: connection broken: %v", e.Cause) }
+
+// Unwrap returns the cause.
+func (e *BrokenError) Unwrap() error { return e.Cause }
+
+// A BodyError is the failure of the request's own body while RoundTrip was sending it: not the upstream's doing.
+type BodyError struct{ Cause error }
+
+// Error implements error.
+func (e *BodyError) Error() string { return fmt.Sprintf("protocol: request body: %v", e.Cause) }
+
+// Unwrap returns the cause.
+func (e *BodyError) Unwrap() error { return e.Cause }

@@ -37,12 +37,6 @@ func Support() resource.Support {
 			No("actions loadshed_points buffer_factory_config", "only the downstream_connections monitor is supported"),
 		"envoy.config.overload.v3.ResourceMonitor":                                                 resource.Names("name typed_config"),
 		"envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": resource.Names("max_active_downstream_connections"),
-		"envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": resource.Names("resolvers use_resolvers_as_fallback dns_resolver_options query_timeout_seconds query_tries").
-			No("filter_unroutable_families", "use dns_lookup_family of the cluster").
-			NoEffect("udp_max_queries", "each query has a socket of its own").
-			NoEffect("rotate_nameservers edns0_max_payload_size reinit_channel_on_timeout max_udp_channel_duration qcache_max_ttl", "it tunes the c-ares library"),
-		"envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig": resource.Fields{}.NoEffect("num_retries", "lookups that fail are tried again at dns_refresh_rate").
-			NoEffect("num_resolver_threads", "resolving takes no threads"),
 		"envoy.extensions.regex_engines.v3.GoogleRE2": resource.Fields{},
 	}
 }

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftproxy/weft/config/quick"
+	"github.com/weftproxy/weft/server"
+)
+
+func newProxy(o server.Options) *cobra.Command {
+	var q quick.Options
+	cmd := &cobra.Command{
+		Use: "proxy --from ADDRESS --to URL[,URL...]", Short: "A load balancer in one line, for HTTP or TCP", Args: noArguments,
+		Long: `Listens on one address and balances over one or more targets: those with the fewest requests under way first.
+http:// targets take HTTP, WebSockets included; tcp:// and tcp+unix: targets take any stream.`,
+		Example: `  weft proxy --from :8080 --to http://127.0.0.1:3000,http://127.0.0.1:3001
+  weft proxy --from :5432 --to tcp://db.internal:5432 --admin 127.0.0.1:9901
+  weft proxy --from unix:/run/app.sock --to unix:/run/upstream.sock`,
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&q.From, "from", "", "the `ADDRESS` to listen on: :8080, 127.0.0.1:8080, [::]:8080 or unix:/path")
+	f.StringSliceVar(&q.To, "to", nil, "the `URL`s to forward to: http://host:port, tcp://host:port, unix:/path or tcp+unix:/path")
+	f.StringVar(&q.Admin, "admin", "", "the `ADDRESS` of the admin page (default none)")
+	finish := addRunFlags(f, &o)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := finish(); err != nil {
+			return err
+		}
+		b, err := quick.Bootstrap(q)
+		if err != nil {
+			return err
+		}
+		o.Bootstrap = b
+		o.Started = func(a server.Addresses) {
+			for _, at := range a.Listeners {
+				fmt.Fprintf(o.Stdout, "listening on %s, forwarding to %s\n", strings.Join(at, ", "), strings.Join(q.To, ", "))
+			}
+			if a.Admin != "" {
+				fmt.Fprintf(o.Stdout, "admin page on http://%s/\n", a.Admin)
+			}
+		}
+		return serve(cmd.Context(), o)
+	}
+	return cmd
+}

@@ -1,0 +1,183 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weftproxy/weft/conn"
+	"github.com/weftproxy/weft/exchange"
+	"github.com/weftproxy/weft/extension"
+	"github.com/weftproxy/weft/internal/scope"
+	"github.com/weftproxy/weft/message"
+	"github.com/weftproxy/weft/observe/stats"
+	"github.com/weftproxy/weft/protocol"
+)
+
+// A Dispatcher serves the connections of a filter chain. Its View is replaced when routes, filters or clusters change; connections
+// stay. Safe for concurrent use.
+type Dispatcher struct {
+	cfg      *Config
+	key      string // of the part of the configuration that Config was compiled from
+	env      *extension.Env
+	server   protocol.Server
+	view     atomic.Pointer[View]
+	stats    *stats.Group[Stats]
+	listener *stats.Group[ListenerStats]
+	rematch  func(*exchange.Exchange)
+	streams  sync.Pool // of *stream
+	date     dateCache
+}
+
+// A stream is an exchange with what the dispatcher keeps for it.
+type stream struct {
+	x       exchange.Exchange
+	s       protocol.Stream
+	view    *View
+	in, out flow
+	upgrade bool
+	stats   *Stats
+}
+
+// ServeConn serves a connection until it ends or is parked.
+func (d *Dispatcher) ServeConn(ctx context.Context, c *conn.Conn) error {
+	st := d.stats.Lane(c.Lane)
+	if c.Served == 0 && c.IdleSince == 0 {
+		st.CxTotal.Inc()
+		st.CxHTTP1Total.Inc()
+		st.CxActive.Inc()
+		st.CxHTTP1Active.Inc()
+	}
+	in, out := c.BytesIn(), c.BytesOut()
+	err := d.server.Serve(ctx, c, d)
+	st.CxRxBytes.Add(c.BytesIn() - in)
+	st.CxTxBytes.Add(c.BytesOut() - out)
+	if errors.Is(err, conn.ErrParked) {
+		return err
+	}
+	d.closed(st, c, err)
+	return err
+}
+
+// closed counts the end of a connection by its reason.
+func (d *Dispatcher) closed(st *Stats, c *conn.Conn, err error) {
+	st.CxActive.Dec()
+	st.CxHTTP1Active.Dec()
+	st.CxDestroy.Inc()
+	st.CxLength.Record(uint64(time.Since(c.Info().Began).Milliseconds()))
+	var broken *protocol.Error
+	switch {
+	case errors.Is(err, protocol.ErrPeerGone):
+		st.CxDestroyRemote.Inc()
+		st.CxDestroyActive.Inc()
+		st.CxDestroyRemoteRq.Inc()
+		return
+	case errors.Is(err, protocol.ErrIdleTimeout):
+		st.CxIdleTimeout.Inc()
+	case errors.Is(err, protocol.ErrMaxDuration):
+		st.CxMaxDuration.Inc()
+	case errors.Is(err, protocol.ErrMaxRequests):
+		st.CxMaxRequests.Inc()
+	case errors.Is(err, conn.ErrDraining):
+		st.CxDrainClose.Inc()
+	case errors.As(err, &broken):
+		st.CxProtocolError.Inc()
+	case err == nil || remote(err):
+		st.CxDestroyRemote.Inc()
+		return
+	}
+	st.CxDestroyLocal.Inc()
+}
+
+// ServeStream is the life of one exchange, top to bottom.
+func (d *Dispatcher) ServeStream(ctx context.Context, s protocol.Stream) {
+	t := d.begin(ctx, s)
+	defer d.recovered(t)
+	resp, err := d.answer(ctx, t)
+	if err != nil {
+		resp = d.localReply(t, err)
+	}
+	if resp == nil {
+		d.end(t, nil, nil)
+		return
+	}
+	d.prepare(t, resp)
+	t.x.At(exchange.Respond)
+	d.end(t, resp, s.Respond(resp))
+}
+
+// RefuseStream answers a message that could not be decoded.
+func (d *Dispatcher) RefuseStream(ctx context.Context, s protocol.Stream, refused *protocol.Error) {
+	t := d.begin(ctx, s)
+	defer d.recovered(t)
+	d.countRefusal(t.stats, refused)
+	t.x.Take(notMatched, nil)
+	resp := d.localReply(t, refusal(refused))
+	d.prepare(t, resp)
+	d.end(t, resp, s.Respond(resp))
+}
+
+// begin pins the view and starts the record.
+func (d *Dispatcher) begin(ctx context.Context, s protocol.Stream) *stream {
+	t, _ := d.streams.Get().(*stream)
+	if t == nil {
+		t = &stream{}
+	}
+	x := &t.x
+	c := s.Conn()
+	t.s, t.view, t.stats = s, d.view.Load(), d.stats.Lane(c.Lane)
+	x.Begin(s.Request(), c.Info(), d.rematch)
+	x.Lane, x.Random, x.Clusters = c.Lane, rand.Uint64(), t.view.Clusters
+	x.Scope, _ = ctx.(*scope.Scope)
+	x.Record.Start, x.Record.Began = scope.Now(), time.Now()
+	x.Record.Protocol = s.Version().String()
+	s.SetOwner(t)
+	t.stats.RqTotal.Inc()
+	t.stats.RqHTTP1Total.Inc()
+	t.stats.RqActive.Inc()
+	d.cfg.options.Live.Enter(x)
+	return t
+}
+
+// answer cleans the request, finds its route and runs it through the filters.
+func (d *Dispatcher) answer(ctx context.Context, t *stream) (*message.Response, error) {
+	x := &t.x
+	if resp, err := d.admit(t); resp != nil || err != nil {
+		x.Take(notMatched, nil)
+		return resp, err
+	}
+	d.sanitize(x, t.view.Internal)
+	x.At(exchange.Routing)
+	d.match(x, t.view)
+	if err := d.allowUpgrade(t); err != nil {
+		return nil, err
+	}
+	d.watchRequest(t)
+	x.At(exchange.Filtering)
+	return x.Run(ctx)
+}
+
+// match gives the exchange its route and that route's filters.
+func (d *Dispatcher) match(x *exchange.Exchange, v *View) {
+	r := v.Routes.Match(x.Request, x.Conn, x.Random)
+	x.Take(r, v.chain(r))
+	x.Record.Route, x.Record.VirtualHost = r.Name, r.VirtualHost
+}
+
+// recovered turns a panic in one exchange into the end of its connection.
+func (d *Dispatcher) recovered(t *stream) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	t.stats.RqPanic.Inc()
+	d.env.Log.Error("panic in an exchange", "panic", p, "listener", t.x.Conn.Listener, "stack", string(debug.Stack()))
+	if t.s != nil {
+		t.s.Reset(errPanic)
+		d.end(t, nil, errPanic)
+	}
+}

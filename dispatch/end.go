@@ -1,0 +1,132 @@
+package dispatch
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/weftproxy/weft/exchange"
+	"github.com/weftproxy/weft/internal/scope"
+	"github.com/weftproxy/weft/message"
+	"github.com/weftproxy/weft/observe"
+	"github.com/weftproxy/weft/protocol"
+)
+
+// end records the exchange; t is dead after it. resp is nil when there was none, err is why the downstream did not get all
+// of it.
+func (d *Dispatcher) end(t *stream, resp *message.Response, err error) {
+	x := &t.x
+	x.At(exchange.Recording)
+	if t.upgrade {
+		t.stats.CxUpgradesActive.Dec()
+	}
+	d.settle(t, resp, err)
+	d.count(t)
+	if len(d.cfg.logs) > 0 {
+		d.log(t, resp)
+	}
+	d.noteFailure(t, resp, err)
+	d.cfg.options.Live.Leave(x)
+	t.stats.RqActive.Dec()
+	if resp != nil {
+		resp.Release()
+	}
+	d.release(t)
+}
+
+// settle completes the record.
+func (d *Dispatcher) settle(t *stream, resp *message.Response, err error) {
+	r, n := &t.x.Record, t.s.Counts()
+	r.Done = scope.Now()
+	r.RequestDone, r.FirstSent = n.RequestDone, n.ResponseBegan
+	r.BytesIn, r.BytesOut = n.RequestBody, n.ResponseBody
+	r.HeadIn, r.HeadOut, r.WireIn, r.WireOut = n.RequestHead, n.ResponseHead, n.RequestWire, n.ResponseWire
+	if resp != nil && t.s.Started() {
+		r.Status = resp.Status
+	}
+	if resp != nil && resp.Local == nil && r.Details == "" {
+		r.Details = "via_upstream"
+	}
+	if err == nil {
+		return
+	}
+	var e *exchange.Error
+	switch {
+	case errors.As(err, &e):
+		r.Flags |= e.Flag
+		r.Details = e.Details
+	case errors.Is(err, protocol.ErrPeerGone), remote(err):
+		r.Flags |= observe.DC
+		r.Details = "downstream_remote_disconnect"
+	}
+	if resp == nil && r.Flags&observe.DC == 0 {
+		t.stats.RqTxReset.Inc()
+	} else if r.Flags&observe.DC != 0 {
+		t.stats.RqRxReset.Inc()
+	}
+}
+
+// count adds the exchange to the statistics.
+func (d *Dispatcher) count(t *stream) {
+	r := &t.x.Record
+	t.stats.count(r.Status)
+	d.listener.Lane(t.x.Lane).count(r.Status)
+	t.stats.RqTime.Record(uint64((r.Done - r.Start) / int64(time.Millisecond)))
+	if r.RequestDone == 0 && r.Status != 0 {
+		t.stats.RqBeforeComplete.Inc()
+	}
+}
+
+// log writes the access logs.
+func (d *Dispatcher) log(t *stream, resp *message.Response) {
+	e := t.x.Entry(resp)
+	if resp != nil {
+		e.Trailer = resp.Body.Trailer()
+	}
+	for _, w := range d.cfg.logs {
+		w.Log(&e)
+	}
+}
+
+// noteFailure keeps an exchange that failed for /failures: Weft answered in an error's place, or the response broke off.
+func (d *Dispatcher) noteFailure(t *stream, resp *message.Response, err error) {
+	cause := err
+	if cause == nil && resp != nil {
+		cause = resp.Local
+	}
+	if cause == nil || d.cfg.options.Failures == nil {
+		return
+	}
+	x := &t.x
+	r := &x.Record
+	e := exchange.AsError(cause)
+	f := exchange.Failure{
+		At: r.Began, Listener: x.Conn.Listener, Method: strings.Clone(x.Request.Method), Host: strings.Clone(x.Request.Authority),
+		Path: strings.Clone(x.Request.Path), Status: r.Status, Flags: r.Flags, Stage: e.Stage.String(), Side: e.Side.String(),
+		Details: r.Details, Cause: cause.Error(), Route: r.Route, Cluster: r.Cluster, Remote: x.Conn.Remote,
+		RequestID: strings.Clone(r.RequestID), Attempts: r.Attempts, Duration: time.Duration(r.Done - r.Start),
+	}
+	if x.Route != nil {
+		f.Place = x.Route.Place
+	}
+	if x.Host != nil {
+		f.Upstream = x.Host.Address()
+	}
+	d.cfg.options.Failures.Add(f)
+}
+
+// release forgets everything about the exchange and keeps its memory.
+func (d *Dispatcher) release(t *stream) {
+	t.s.SetOwner(nil)
+	t.x.Reset()
+	t.s, t.view, t.stats, t.upgrade = nil, nil, nil, false
+	t.in, t.out = flow{}, flow{}
+	d.streams.Put(t)
+}
+
+// remote reports whether an error of a connection means that the peer went away.
+func remote(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}

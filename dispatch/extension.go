@@ -1,0 +1,89 @@
+package dispatch
+
+import (
+	"crypto/sha256"
+
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weftproxy/weft/conn"
+	"github.com/weftproxy/weft/exchange"
+	"github.com/weftproxy/weft/extension"
+	"github.com/weftproxy/weft/observe/stats"
+	"github.com/weftproxy/weft/protocol/http1"
+	"github.com/weftproxy/weft/route"
+	"github.com/weftproxy/weft/upstream"
+)
+
+// Extension is the network filter envoy.filters.network.http_connection_manager.
+func Extension() extension.NetworkFilter {
+	return extension.NetworkFilter{
+		Name: "envoy.filters.network.http_connection_manager", Config: &hcmv3.HttpConnectionManager{}, Terminal: true,
+		New: func(env *extension.Env, cfg proto.Message, prev conn.Handler) (extension.Built, error) {
+			return build(env, cfg.(*hcmv3.HttpConnectionManager), prev), nil
+		},
+		Support: Support,
+	}
+}
+
+// build compiles a connection manager. When only routes and filters changed, the previous Dispatcher serves on and gets a new View on
+// publication, so that connections stay.
+func build(env *extension.Env, m *hcmv3.HttpConnectionManager, prev conn.Handler) extension.Built {
+	at := env.Path
+	routes := route.Compile(route.Env{Runtime: env.Options.Runtime, Format: env.Format}, m.GetRouteConfig(), at.Field("route_config"), env.Problems)
+	sub := *env
+	sub.HTTP = httpScope(env, m.GetStatPrefix())
+	filters := compileFilters(&sub, m.GetHttpFilters(), at.Field("http_filters"))
+	if len(m.GetHttpFilters()) == 0 {
+		env.Problems.Errorf(at.Field("http_filters"), "add envoy.filters.http.router", "no HTTP filters: nothing would forward requests")
+	}
+	cfg := compileConfig(env, m, at)
+	view := &View{Routes: routes, Chains: compileChains(env, filters, routes), Internal: routes.InternalOnlyHeaders()}
+	key := staticKey(m)
+	d, same := prev.(*Dispatcher)
+	if !same || d.key != key {
+		d = newDispatcher(env, cfg, key)
+	}
+	return extension.Built{
+		Handler: d,
+		Publish: func(clusters *upstream.Table) {
+			v := *view
+			v.Clusters = clusters
+			d.view.Store(&v)
+		},
+		Clusters: routes.Clusters(),
+		Explain:  &Explainer{cfg: cfg, routes: routes},
+	}
+}
+
+// staticKey identifies the part of the configuration that Config is compiled from.
+func staticKey(m *hcmv3.HttpConnectionManager) string {
+	static := proto.Clone(m).(*hcmv3.HttpConnectionManager)
+	static.RouteSpecifier, static.HttpFilters = nil, nil
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(static)
+	if err != nil {
+		return "" // never equal to itself, so nothing is reused
+	}
+	sum := sha256.Sum256(b)
+	return string(sum[:])
+}
+
+func newDispatcher(env *extension.Env, cfg *Config, key string) *Dispatcher {
+	d := &Dispatcher{cfg: cfg, key: key, env: env}
+	d.stats = stats.NewGroup[Stats](httpScope(env, cfg.StatPrefix))
+	if env.Listener.Scope != nil {
+		d.listener = stats.NewGroup[ListenerStats](env.Listener.Scope.Scope("http."+cfg.StatPrefix+".", httpTag(cfg.StatPrefix)))
+	}
+	d.server = http1.NewServer(cfg.http1)
+	d.rematch = func(x *exchange.Exchange) { d.match(x, d.view.Load()) }
+	return d
+}
+
+// httpScope is where the statistics of a connection manager are, its filters' included.
+func httpScope(env *extension.Env, prefix string) *stats.Scope {
+	return env.Stats.Scope("http."+prefix+".", httpTag(prefix))
+}
+
+func httpTag(prefix string) stats.Tag {
+	return stats.Tag{Name: "envoy.http_conn_manager_prefix", Value: prefix}
+}

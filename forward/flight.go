@@ -1,0 +1,168 @@
+package forward
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/weftproxy/weft/exchange"
+	"github.com/weftproxy/weft/internal/scope"
+	"github.com/weftproxy/weft/message"
+	"github.com/weftproxy/weft/observe"
+	"github.com/weftproxy/weft/upstream"
+	"github.com/weftproxy/weft/upstream/balance"
+)
+
+// A flight is an exchange on its way to the upstream and back. Its memory belongs to the exchange and serves the next one too.
+// It is used by the exchange's goroutine; what the request's pump touches as well is atomic.
+type flight struct {
+	r       *Router
+	router  *Stats
+	x       *exchange.Exchange
+	ctx     context.Context
+	cluster *upstream.Cluster
+	counts  *upstream.Stats
+	classes [2]*ClassStats
+
+	orders   orders
+	timeouts timeouts
+	retries  retries
+
+	source   message.Body     // the request's body as the router got it
+	informer message.Informer // where informational responses go
+	replay   *message.Replay  // nil: the request has no body, or is not retried
+	in       requestBody
+	out      responseBody
+	entry    observe.Entry // for formatters and upstream logs
+
+	// The present attempt.
+	host     *upstream.Host
+	reused   bool        // it uses a connection that had served before
+	active   bool        // it counts as under way
+	child    scope.Scope // its context, where it has timeouts of its own
+	nested   bool        // child is in use
+	link     scope.Registration
+	armed    atomic.Bool // the attempt's timeouts run
+	informed atomic.Bool // an informational response was passed on
+
+	attempts  int
+	started   bool // an attempt has sent something
+	refreshed bool // the free retry on a fresh connection was used
+	hints     balance.Hints
+	tried     []string // hosts tried, where they are avoided
+	exclude   func(address string) bool
+}
+
+// flight prepares the exchange's flight.
+func (r *Router) flight(ctx context.Context, x *exchange.Exchange) *flight {
+	f, _ := x.Forwarding.(*flight)
+	if f == nil {
+		f = &flight{}
+		f.in.f, f.out.f = f, f
+		f.exclude = f.wasTried
+		f.child.Init(f.expired)
+		x.Forwarding = f
+	}
+	f.r, f.x, f.ctx = r, x, ctx
+	if x.Request.Body != message.Body(&f.in) {
+		f.source, f.informer = x.Request.Body, x.Request.Informer
+	}
+	f.replay, f.host, f.attempts, f.started, f.refreshed = nil, nil, 0, false, false
+	f.informed.Store(false)
+	f.hints = balance.Hints{Lane: x.Lane}
+	clear(f.tried)
+	f.tried = f.tried[:0]
+	return f
+}
+
+// run is the walk from the route to the response head.
+func (f *flight) run() (*message.Response, error) {
+	if err := f.prepare(); err != nil {
+		return nil, err
+	}
+	for {
+		resp, err := f.attempt()
+		wait, again := f.again(resp, err)
+		if !again {
+			return f.settle(resp, err)
+		}
+		if err := f.pause(wait); err != nil {
+			return f.settle(nil, err)
+		}
+	}
+}
+
+// prepare finds the cluster and makes the request what the upstream is to see.
+func (f *flight) prepare() error {
+	x, route := f.x, f.x.Route
+	var name string
+	name, x.Weighted = route.Target.Choose(x.Request, x.Random)
+	if f.cluster = x.Clusters.Find(name); f.cluster == nil {
+		f.router.NoCluster.Inc()
+		return noCluster(route.Target.NotFound)
+	}
+	h := &x.Request.Header
+	if err := f.r.check(h); err != nil {
+		return err
+	}
+	x.Cluster, x.Record.Cluster = f.cluster, f.cluster.Name
+	if alt := f.cluster.Config.StatName; alt != f.cluster.Name {
+		x.Record.ClusterAlt = alt
+	}
+	f.counts = f.cluster.Stats(x.Lane)
+	f.findClasses()
+
+	f.orders.takeTimeouts(h, f.r.respectExpected)
+	f.timeouts.of(route, &f.orders)
+	if !f.r.suppress {
+		f.timeouts.expect(h, 0)
+	}
+	if route.IncludeAttempt.Request {
+		setNumber(h, message.XEnvoyAttemptCount, 1)
+	}
+	f.rewrite()
+	f.orders.takeRetries(h)
+	f.retries.of(route.Retry, &f.orders, x.Request)
+	f.wrap()
+	x.LimitResponse(f.timeouts.global)
+	return nil
+}
+
+// rewrite applies the route's changes to the request.
+func (f *flight) rewrite() {
+	x := f.x
+	x.Inbound.Path, x.Inbound.Authority = x.Request.Path, x.Request.Authority
+	f.entry = x.Entry(nil)
+	x.Route.RewriteRequest(x.Request, &f.entry, x.Weighted, !f.r.suppress)
+	if x.Request.Path != x.Inbound.Path {
+		x.Record.OriginalPath = x.Inbound.Path
+	}
+}
+
+// wrap watches the request's body, and records it where the exchange may be retried.
+func (f *flight) wrap() {
+	q := f.x.Request
+	if f.informer != nil {
+		q.Informer = f
+	}
+	f.in.begin(f.source, -1)
+	if q.Length == 0 && q.Upgrade == "" {
+		q.Body = f.source
+		return
+	}
+	if f.retries.on != 0 && q.Upgrade == "" {
+		limit := f.x.Route.BufferLimit
+		if limit < 0 {
+			limit = f.r.bufferLimit
+		}
+		f.replay = message.NewReplay(f.source, limit)
+		f.in.begin(f.replay, limit)
+	}
+	q.Body = &f.in
+}
+
+// Inform implements message.Informer: after an informational response was passed on there is no retry.
+func (f *flight) Inform(status int, h *message.Header) error {
+	f.informed.Store(true)
+	f.charge(status, false)
+	return f.informer.Inform(status, h)
+}

@@ -1,0 +1,135 @@
+package server
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/weftproxy/weft/listener"
+	"github.com/weftproxy/weft/resource"
+	"github.com/weftproxy/weft/upstream"
+)
+
+// clusters are those that run: of the generation in force, and removed ones that exchanges still use.
+type clusters struct {
+	running  map[*upstream.Cluster]struct{} // guarded by process.mu
+	retiring map[*upstream.Cluster]struct{} // guarded by mu
+	mu       sync.Mutex
+}
+
+// startClusters starts the clusters that next has and that do not run yet, and waits until each has its first hosts and their health,
+// but no longer than the init timeout: one that is late serves when it is ready. The error is ctx's cause.
+func (p *process) startClusters(ctx context.Context, next *generation) error {
+	var cold []*upstream.Cluster
+	for _, c := range next.snap.Clusters.All() {
+		if _, runs := p.clusters.running[c]; runs {
+			continue
+		}
+		c.Start(p.ctx)
+		p.clusters.running[c] = struct{}{}
+		cold = append(cold, c)
+	}
+	p.status.cluster.warming.Set(int64(len(cold)))
+	defer p.status.cluster.warming.Set(0)
+	timeout := time.NewTimer(p.o.initTimeout)
+	defer timeout.Stop()
+	for i, c := range cold {
+		select {
+		case <-c.Ready():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-timeout.C:
+			p.log.Warn("clusters are not ready; going on without them", "clusters", unready(cold[i:]), "after", p.o.initTimeout)
+			return nil
+		}
+	}
+	return nil
+}
+
+// unready names the clusters that are not ready.
+func unready(all []*upstream.Cluster) string {
+	var names []string
+	for _, c := range all {
+		select {
+		case <-c.Ready():
+		default:
+			names = append(names, c.Name)
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+// discard closes what a generation has that is not in force: its new clusters, and the listeners that were not opened.
+func (p *process) discard(next *generation) {
+	clusters, listeners := map[*upstream.Cluster]bool{}, map[*listener.Config]bool{}
+	if g := p.current.Load(); g != nil {
+		for _, c := range g.snap.Clusters.All() {
+			clusters[c] = true
+		}
+		for _, l := range g.snap.Listeners {
+			listeners[l] = true
+		}
+	}
+	for _, c := range next.snap.Clusters.All() {
+		if !clusters[c] {
+			delete(p.clusters.running, c)
+			c.Close()
+		}
+	}
+	for _, l := range next.snap.Listeners {
+		if !listeners[l] {
+			l.Discard()
+		}
+	}
+}
+
+// retireClusters lets go of the clusters that are no longer in force: their checks and discovery stop, idle connections close, and
+// they end when the exchanges that still use them have.
+func (p *process) retireClusters(prev, next *generation) {
+	inForce := map[*upstream.Cluster]bool{}
+	for _, c := range next.snap.Clusters.All() {
+		inForce[c] = true
+	}
+	for c := range p.clusters.running {
+		if !inForce[c] {
+			delete(p.clusters.running, c)
+			p.retire(c)
+		}
+	}
+	var before []*resource.Resource
+	if prev != nil {
+		before = prev.set.All(resource.Cluster)
+	}
+	added, modified, removed := compare(before, next.set.All(resource.Cluster))
+	stats := &p.status.cluster
+	stats.added.Add(uint64(len(added)))
+	stats.modified.Add(uint64(len(modified)))
+	stats.removed.Add(uint64(len(removed)))
+	stats.active.Set(int64(len(inForce)))
+}
+
+// retire closes a cluster when its connections are idle.
+func (p *process) retire(c *upstream.Cluster) {
+	p.clusters.mu.Lock()
+	p.clusters.retiring[c] = struct{}{}
+	p.clusters.mu.Unlock()
+	p.services.Go(func() { // ends when the last exchange has ended, or p.ctx does
+		c.Drain(p.ctx)
+		c.Close()
+		p.clusters.mu.Lock()
+		defer p.clusters.mu.Unlock()
+		delete(p.clusters.retiring, c)
+	})
+}
+
+// closeClusters closes those in force; p.ctx ends the others.
+func (p *process) closeClusters() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var wg sync.WaitGroup
+	for c := range p.clusters.running {
+		wg.Go(c.Close)
+	}
+	wg.Wait()
+}

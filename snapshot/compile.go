@@ -1,0 +1,94 @@
+package snapshot
+
+import (
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+
+	"github.com/weftproxy/weft/extension"
+	"github.com/weftproxy/weft/listener"
+	"github.com/weftproxy/weft/resource"
+	"github.com/weftproxy/weft/upstream"
+)
+
+// Compile turns a set of resources into a snapshot. It does no I/O and starts nothing. What did not change since prev is taken from
+// it: equal resource, same pointer. A bad resource is rejected on its own; its previous version, if there is one, stays.
+func Compile(prev *Snapshot, set *resource.Set, env *extension.Env, upstreams upstream.CompileEnv) (*Snapshot, []resource.Rejection) {
+	if prev == nil {
+		prev = &Snapshot{}
+	}
+	s := &Snapshot{
+		Version: prev.Version + 1, Set: set,
+		Listeners: map[string]*listener.Config{},
+		clusters:  map[string]part[*upstream.Cluster]{},
+		listeners: map[string]part[*listener.Config]{},
+	}
+	var rejected []resource.Rejection
+	for _, r := range set.All(resource.Cluster) {
+		s.addCluster(prev, r, upstreams, &rejected)
+	}
+	s.Clusters = upstream.NewTable(values(s.clusters)...)
+	for _, r := range set.All(resource.Listener) {
+		s.addListener(prev, r, env, &rejected)
+	}
+	return s, rejected
+}
+
+func (s *Snapshot) addCluster(prev *Snapshot, r *resource.Resource, env upstream.CompileEnv, rejected *[]resource.Rejection) {
+	old, had := prev.clusters[r.Name]
+	if had && old.hash == r.Hash {
+		s.clusters[r.Name] = old
+		return
+	}
+	p := resource.NewProblems(r.Key.String())
+	c := upstream.Compile(env, r.Message.(*clusterv3.Cluster), r.Path, p)
+	if p.HasErrors() {
+		*rejected = append(*rejected, resource.Rejection{Key: r.Key, Problems: p.All()})
+		if had {
+			s.clusters[r.Name] = old
+		}
+		return
+	}
+	s.clusters[r.Name] = part[*upstream.Cluster]{r.Hash, c}
+}
+
+func (s *Snapshot) addListener(prev *Snapshot, r *resource.Resource, env *extension.Env, rejected *[]resource.Rejection) {
+	old, had := prev.listeners[r.Name]
+	p := resource.NewProblems(r.Key.String())
+	next := old
+	if !had || old.hash != r.Hash {
+		e := *env
+		e.Problems, e.Path = p, r.Path
+		next = part[*listener.Config]{r.Hash, listener.Compile(&e, r.Message.(*listenerv3.Listener), r.Path, p, old.value)}
+	}
+	if !p.HasErrors() {
+		s.checkClusters(next.value, p)
+	}
+	if p.HasErrors() {
+		*rejected = append(*rejected, resource.Rejection{Key: r.Key, Problems: p.All()})
+		next = old
+		if !had {
+			return
+		}
+	}
+	s.listeners[r.Name] = next
+	s.Listeners[r.Name] = next.value
+}
+
+// checkClusters reports clusters that a listener names and that do not exist.
+func (s *Snapshot) checkClusters(l *listener.Config, p *resource.Problems) {
+	for _, b := range l.Built() {
+		for at, name := range b.Clusters {
+			if s.Clusters.Find(name) == nil {
+				p.Errorf(at, "define it under static_resources.clusters", "unknown cluster %q", name)
+			}
+		}
+	}
+}
+
+func values[T any](m map[string]part[T]) []T {
+	out := make([]T, 0, len(m))
+	for _, p := range m {
+		out = append(out, p.value)
+	}
+	return out
+}

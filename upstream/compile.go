@@ -1,0 +1,311 @@
+package upstream
+
+import (
+	"log/slog"
+	"math"
+	"strings"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/weftproxy/weft/observe/stats"
+	"github.com/weftproxy/weft/protocol"
+	"github.com/weftproxy/weft/resource"
+	"github.com/weftproxy/weft/transport"
+	"github.com/weftproxy/weft/upstream/discovery"
+	"github.com/weftproxy/weft/upstream/health"
+)
+
+// CompileEnv is what clusters are built with. All of it is shared by them.
+type CompileEnv struct {
+	Stats    *stats.Store
+	Network  transport.Network
+	Log      *slog.Logger                       // nil discards
+	Resolver discovery.Resolver                 // nil: one that asks whom /etc/resolv.conf names
+	HTTP1    func(HTTP1Options) protocol.Client // nil where only TCP is proxied
+	NextID   func() uint64                      // numbers connections; nil leaves them without
+	Bind     *corev3.BindConfig                 // the bootstrap's cluster_manager.upstream_bind_config, for clusters without their own
+}
+
+// Envoy's defaults.
+const (
+	defaultConnectTimeout = 5 * time.Second
+	defaultBuffer         = 1 << 20
+	defaultIdle           = time.Hour
+	defaultRefresh        = 5 * time.Second
+)
+
+// A compiler compiles one Cluster message.
+type compiler struct {
+	m  *clusterv3.Cluster
+	at resource.Path
+	p  *resource.Problems
+	c  *Config
+}
+
+// Compile compiles a Cluster message, which Check has passed. It does no I/O and starts nothing. What is wrong goes to p; where that
+// has errors the result is not to be used.
+func Compile(env CompileEnv, m *clusterv3.Cluster, at resource.Path, p *resource.Problems) *Cluster {
+	c := &Cluster{Name: m.GetName(), Config: compileConfig(env, m, at, p), env: env}
+	if p.HasErrors() {
+		return c
+	}
+	if c.env.Log == nil {
+		c.env.Log = slog.New(slog.DiscardHandler)
+	}
+	c.scope = env.Stats.Scope("cluster."+c.Config.StatName+".", stats.Tag{Name: "envoy.cluster_name", Value: c.Config.StatName})
+	c.traffic = stats.NewGroup[Stats](c.scope)
+	c.members = stats.NewGroup[memberStats](c.scope)
+	c.limits = stats.NewGroup[breakerStats](c.scope)
+	if c.Config.WaitForWarm && (c.Config.Type != Static || c.Config.Health != nil) {
+		c.ready = make(chan struct{})
+	}
+	c.found = make([][]*Host, len(c.Config.Endpoints))
+	list := make([]*Host, len(c.Config.Endpoints))
+	for i, e := range c.Config.Endpoints {
+		if e.name == "" {
+			list[i] = c.newHost(e, e.addr)
+			c.found[i] = list[i : i+1 : i+1]
+		}
+	}
+	c.hosts.Store(newHostSet(c.Config, c.flatten()))
+	return c
+}
+
+func compileConfig(env CompileEnv, m *clusterv3.Cluster, at resource.Path, p *resource.Problems) *Config {
+	x := compiler{m: m, at: at, p: p, c: &Config{Name: m.GetName(), StatName: m.GetName()}}
+	c := x.c
+	if m.GetAltStatName() != "" {
+		c.StatName = m.GetAltStatName()
+	}
+	if c.Name == "" {
+		p.Errorf(at.Field("name"), "", "a cluster needs a name")
+	}
+	c.ConnectTimeout = x.positive("connect_timeout", m.GetConnectTimeout(), defaultConnectTimeout)
+	c.BufferLimit = defaultBuffer
+	if v := m.GetPerConnectionBufferLimitBytes(); v != nil {
+		c.BufferLimit = int(v.GetValue())
+	}
+	c.Metadata = metadataOf(m.GetMetadata())
+	c.WaitForWarm = m.GetWaitForWarmOnInit() == nil || m.GetWaitForWarmOnInit().GetValue()
+	c.CloseOnFailure = m.GetCloseConnectionsOnHostHealthFailure()
+	c.IgnoreHealthOnDrop = m.GetIgnoreHealthOnHostRemoval()
+	x.discovery()
+	x.http()
+	x.balance()
+	x.breakers()
+	x.dns()
+	x.bind(env)
+	x.checks(env)
+	x.endpoints()
+	return c
+}
+
+// positive returns a duration that must be greater than zero, or the default.
+func (x *compiler) positive(field string, d *durationpb.Duration, def time.Duration) time.Duration {
+	if d == nil {
+		return def
+	}
+	if d.AsDuration() <= 0 {
+		x.p.Errorf(x.at.Field(field), "1s", "must be greater than zero")
+		return def
+	}
+	return d.AsDuration()
+}
+
+func (x *compiler) discovery() {
+	switch x.m.GetType() {
+	case clusterv3.Cluster_STATIC:
+		x.c.Type = Static
+	case clusterv3.Cluster_STRICT_DNS:
+		x.c.Type = StrictDNS
+	case clusterv3.Cluster_LOGICAL_DNS:
+		x.c.Type = LogicalDNS
+	default:
+		x.p.Unsupported(x.at.Field("type"), "STATIC, STRICT_DNS or LOGICAL_DNS")
+	}
+	if x.m.GetClusterType() != nil {
+		x.p.Unsupported(x.at.Field("cluster_type"), "use type")
+	}
+}
+
+// optionsKey is the name under which HTTP protocol options are found.
+const optionsKey = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+// http takes the HTTP options from typed_extension_protocol_options, or else from the deprecated fields of the cluster.
+func (x *compiler) http() {
+	h := &x.c.HTTP
+	*h = HTTP{IdleTimeout: defaultIdle, Client: HTTP1Options{MaxHeaders: 100, MaxHeaderBytes: 60 << 10}}
+	common, h1 := x.m.GetCommonHttpProtocolOptions(), x.m.GetHttpProtocolOptions()
+	if v := x.m.GetMaxRequestsPerConnection(); v != nil {
+		h.MaxRequests = int64(v.GetValue())
+	}
+	if any := x.m.GetTypedExtensionProtocolOptions()[optionsKey]; any != nil {
+		at := x.at.Field("typed_extension_protocol_options").Key(optionsKey)
+		o, err := resource.Unpack[*upstreamhttpv3.HttpProtocolOptions](any)
+		if err != nil {
+			x.p.Errorf(at, "", "%v", err)
+			return
+		}
+		if o.GetUpstreamProtocolOptions() == nil {
+			x.p.Errorf(at, "explicit_http_config: {http_protocol_options: {}}", "one of explicit_http_config, use_downstream_protocol_config, auto_config is required")
+		}
+		common, h1 = o.GetCommonHttpProtocolOptions(), o.GetExplicitHttpConfig().GetHttpProtocolOptions()
+	}
+	if v := common.GetIdleTimeout(); v != nil {
+		h.IdleTimeout = v.AsDuration()
+	}
+	h.MaxDuration = common.GetMaxConnectionDuration().AsDuration()
+	h.MaxStream = common.GetMaxStreamDuration().AsDuration()
+	if v := common.GetMaxRequestsPerConnection(); v != nil {
+		h.MaxRequests = int64(v.GetValue())
+	}
+	if v := common.GetMaxHeadersCount(); v != nil {
+		h.Client.MaxHeaders = int(v.GetValue())
+	}
+	if v := common.GetMaxResponseHeadersKb(); v != nil {
+		h.Client.MaxHeaderBytes = int(v.GetValue()) << 10
+	}
+	h.Client.ProperCase = h1.GetHeaderKeyFormat().GetProperCaseWords() != nil
+	h.Client.EnableTrailers = h1.GetEnableTrailers()
+	h.Client.AllowChunkedLength = h1.GetAllowChunkedLength()
+	h.Client.FullURL = h1.GetSendFullyQualifiedUrl()
+}
+
+func (x *compiler) breakers() {
+	for i := range x.c.Breakers {
+		x.c.Breakers[i] = Thresholds{Connections: 1024, Pending: 1024, Requests: 1024, Retries: 3}
+	}
+	at := x.at.Field("circuit_breakers")
+	seen := [2]bool{}
+	for i, m := range x.m.GetCircuitBreakers().GetThresholds() {
+		n := min(max(int(m.GetPriority()), 0), 1)
+		if seen[n] {
+			x.p.Warnf(at.Field("thresholds").Index(i), "", "there are thresholds of this priority already; the first count")
+			continue
+		}
+		seen[n] = true
+		t := &x.c.Breakers[n]
+		for _, f := range []struct {
+			to   *uint32
+			from interface{ GetValue() uint32 }
+			set  bool
+		}{
+			{&t.Connections, m.GetMaxConnections(), m.GetMaxConnections() != nil},
+			{&t.Pending, m.GetMaxPendingRequests(), m.GetMaxPendingRequests() != nil},
+			{&t.Requests, m.GetMaxRequests(), m.GetMaxRequests() != nil},
+			{&t.Retries, m.GetMaxRetries(), m.GetMaxRetries() != nil},
+		} {
+			if f.set {
+				*f.to = f.from.GetValue()
+			}
+		}
+		t.TrackRemaining = m.GetTrackRemaining()
+		if b := m.GetRetryBudget(); b != nil {
+			t.Budget = &Budget{Percent: 20, Minimum: 3}
+			if b.GetBudgetPercent() != nil {
+				t.Budget.Percent = b.GetBudgetPercent().GetValue()
+			}
+			if b.GetMinRetryConcurrency() != nil {
+				t.Budget.Minimum = b.GetMinRetryConcurrency().GetValue()
+			}
+		}
+	}
+	for _, m := range x.m.GetCircuitBreakers().GetPerHostThresholds() {
+		if v := m.GetMaxConnections(); v != nil && m.GetPriority() == corev3.RoutingPriority_DEFAULT {
+			x.c.PerHost = v.GetValue()
+		}
+	}
+}
+
+func (x *compiler) dns() {
+	d := &x.c.DNS
+	d.Every = x.positive("dns_refresh_rate", x.m.GetDnsRefreshRate(), defaultRefresh)
+	d.Jitter, d.RespectTTL = x.m.GetDnsJitter().AsDuration(), x.m.GetRespectDnsTtl()
+	d.FailureBase, d.FailureMax = d.Every, d.Every
+	if f := x.m.GetDnsFailureRefreshRate(); f != nil {
+		d.FailureBase = f.GetBaseInterval().AsDuration()
+		d.FailureMax = 10 * d.FailureBase
+		if f.GetMaxInterval() != nil {
+			d.FailureMax = f.GetMaxInterval().AsDuration()
+		}
+		if d.FailureMax < d.FailureBase {
+			x.p.Errorf(x.at.Field("dns_failure_refresh_rate"), "", "max_interval is less than base_interval")
+		}
+	} else {
+		d.FailureBase = 0 // every time after Every
+	}
+	switch x.m.GetDnsLookupFamily() {
+	case clusterv3.Cluster_V4_ONLY:
+		d.Family = discovery.V4Only
+	case clusterv3.Cluster_V6_ONLY:
+		d.Family = discovery.V6Only
+	case clusterv3.Cluster_V4_PREFERRED:
+		d.Family = discovery.V4Preferred
+	case clusterv3.Cluster_ALL:
+		d.Family = discovery.All
+	}
+	x.resolver()
+}
+
+func (x *compiler) checks(env CompileEnv) {
+	checks := x.m.GetHealthChecks()
+	at := x.at.Field("health_checks")
+	switch len(checks) {
+	case 0:
+		return
+	case 1:
+	default:
+		x.p.Errorf(at, "", "multiple health checks not supported")
+		return
+	}
+	x.c.Health = health.Compile(checks[0], at.Index(0), x.p)
+	if x.c.Health.HTTP != nil && env.HTTP1 == nil {
+		x.p.Unsupported(at.Index(0).Field("http_health_check"), "there is no HTTP client")
+	}
+}
+
+func (x *compiler) endpoints() {
+	e := endpointCompiler{kind: x.c.Type, p: x.p}
+	a := x.m.GetLoadAssignment()
+	at := x.at.Field("load_assignment")
+	x.c.Overprov = 140
+	if v := a.GetPolicy().GetOverprovisioningFactor(); v != nil {
+		x.c.Overprov = int(min(v.GetValue(), math.MaxInt32))
+	}
+	e.assignment(a, at)
+	x.c.Endpoints = e.out
+}
+
+// resolver takes over the options of a resolver for this cluster.
+func (x *compiler) resolver() {
+	o := discovery.Options{TCP: x.m.GetUseTcpForDnsLookups()}
+	o.Servers = x.servers(x.m.GetDnsResolvers(), x.at.Field("dns_resolvers"))
+	if r := x.m.GetDnsResolutionConfig(); r != nil {
+		o.Servers = x.servers(r.GetResolvers(), x.at.Field("dns_resolution_config").Field("resolvers"))
+		o.TCP, o.NoSearch = r.GetDnsResolverOptions().GetUseTcpForDnsLookups(), r.GetDnsResolverOptions().GetNoDefaultSearchDomain()
+	}
+	if t := x.m.GetTypedDnsResolverConfig(); t != nil {
+		at := x.at.Field("typed_dns_resolver_config").Field("typed_config")
+		o = x.typedResolver(t, at)
+	}
+	if len(o.Servers) > 0 || o.TCP || o.NoSearch || o.Attempts > 0 || o.Timeout > 0 {
+		x.c.DNS.Resolver = &o
+	}
+}
+
+func (x *compiler) servers(all []*corev3.Address, at resource.Path) []string {
+	var out []string
+	for i, a := range all {
+		s := a.GetSocketAddress()
+		if s == nil || strings.TrimSpace(s.GetAddress()) == "" {
+			x.p.Errorf(at.Index(i), "", "a resolver needs a socket_address")
+			continue
+		}
+		out = append(out, hostPort(s, 53))
+	}
+	return out
+}

@@ -1,0 +1,106 @@
+package upstream
+
+import (
+	"math"
+	"syscall"
+	"time"
+
+	"github.com/weftproxy/weft/upstream/balance"
+	"github.com/weftproxy/weft/upstream/discovery"
+	"github.com/weftproxy/weft/upstream/health"
+)
+
+// A Discovery is where a cluster's hosts come from: Envoy's discovery type.
+type Discovery uint8
+
+// The kinds of discovery.
+const (
+	Static     Discovery = iota // the configuration names addresses
+	StrictDNS                   // every address of every name is a host
+	LogicalDNS                  // one host, whose address is the first one of a name
+)
+
+// String returns Envoy's name for the kind.
+func (d Discovery) String() string { return [...]string{"STATIC", "STRICT_DNS", "LOGICAL_DNS"}[d] }
+
+// Config is a compiled Cluster message. Immutable.
+type Config struct {
+	Name     string
+	StatName string // alt_stat_name, or the name
+	Type     Discovery
+
+	ConnectTimeout time.Duration // default 5 s
+	BufferLimit    int           // per_connection_buffer_limit_bytes, default 1 MiB
+	Metadata       map[string]map[string]any
+
+	HTTP      HTTP
+	Balance   balance.Options
+	Locality  bool    // locality_weighted_lb_config
+	Panic     float64 // healthy_panic_threshold in percent, default 50
+	NoPanic   bool    // fail_traffic_on_panic: answer with an error instead
+	Overprov  int     // overprovisioning_factor in percent, default 140
+	Breakers  [2]Thresholds
+	PerHost   uint32 // connections to one host (per_host_thresholds); 0: unlimited
+	Health    *health.Config
+	DNS       DNS
+	Bind      Bind
+	Endpoints []*endpoint
+
+	WaitForWarm        bool // wait_for_warm_on_init, default true
+	IgnoreNewHosts     bool // ignore_new_hosts_until_first_hc
+	CloseOnSetChange   bool // close_connections_on_host_set_change
+	CloseOnFailure     bool // close_connections_on_host_health_failure
+	IgnoreHealthOnDrop bool // ignore_health_on_host_removal
+}
+
+// HTTP is how a cluster's HTTP connections are used.
+type HTTP struct {
+	Client      HTTP1Options
+	IdleTimeout time.Duration // of a connection, default 1 h; 0: none
+	MaxDuration time.Duration // of a connection; 0: unlimited
+	MaxRequests int64         // a connection; 0: unlimited
+	MaxStream   time.Duration // max_stream_duration; 0: unlimited
+}
+
+// HTTP1Options are what an HTTP/1.1 client codec has to know of a cluster. Comparable.
+type HTTP1Options struct {
+	MaxHeaders         int // of a response, default 100
+	MaxHeaderBytes     int // of a response, default 60 KiB
+	ProperCase         bool
+	EnableTrailers     bool
+	AllowChunkedLength bool
+	FullURL            bool // send_fully_qualified_url
+}
+
+// Thresholds are the limits of the circuit breakers of one priority. Defaults are Envoy's: 1024, and 3 retries.
+type Thresholds struct {
+	Connections, Pending, Requests, Retries uint32
+	Budget                                  *Budget // instead of Retries
+	TrackRemaining                          bool
+}
+
+// A Budget limits retries to a part of the requests under way.
+type Budget struct {
+	Percent float64 // default 20
+	Minimum uint32  // min_retry_concurrency, default 3
+}
+
+// limit returns how many retries may be under way when this many requests are.
+func (b *Budget) limit(active int64) int64 {
+	return max(int64(b.Minimum), int64(math.Floor(float64(active)*b.Percent/100)))
+}
+
+// DNS is how names are resolved.
+type DNS struct {
+	Family                  discovery.Family
+	Every, Jitter           time.Duration // default 5 s, 0
+	RespectTTL              bool
+	FailureBase, FailureMax time.Duration      // 0: Every
+	Resolver                *discovery.Options // nil: the process's resolver
+}
+
+// Bind is what sockets are given before they connect.
+type Bind struct {
+	Local   string // source address, host:port
+	Control func(network, address string, c syscall.RawConn) error
+}

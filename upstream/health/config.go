@@ -1,0 +1,181 @@
+package health
+
+import (
+	"encoding/hex"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/weftproxy/weft/resource"
+)
+
+// Config is a compiled HealthCheck. Immutable. Exactly one of HTTP and TCP is set.
+type Config struct {
+	Timeout       time.Duration
+	InitialJitter time.Duration
+	Jitter        time.Duration // interval_jitter
+	JitterPercent uint32        // interval_jitter_percent
+	Reuse         bool          // reuse_connection
+	AltPort       uint16        // 0: the host's own
+
+	Interval, UnhealthyInterval          time.Duration
+	NoTrafficInterval, NoTrafficHealthy  time.Duration
+	UnhealthyEdgeInterval, HealthyEdge   time.Duration
+	UnhealthyThreshold, HealthyThreshold int
+	HTTP                                 *HTTP
+	TCP                                  *TCP
+}
+
+// HTTP is a check by a request.
+type HTTP struct {
+	Host, Path, Method string
+	Add                []Field
+	Remove             []string
+	Expected           []Range // statuses that mean healthy; none: 200
+	Retriable          []Range // statuses that count towards unhealthy_threshold; others count at once
+	Receive            [][]byte
+	BufferSize         int // bytes of the body in which Receive is looked for; 0: all
+}
+
+// A Field is a header field to send.
+type Field struct {
+	Name, Value string
+	Append      bool
+}
+
+// A Range is of statuses, without its end.
+type Range struct{ From, To int }
+
+// TCP is a check by what a connection answers. With nothing to send or receive, connecting is enough.
+type TCP struct {
+	Send    []byte
+	Receive [][]byte // found in the answer in this order
+}
+
+// Compile compiles a HealthCheck; what is wrong with it goes to p.
+func Compile(m *corev3.HealthCheck, at resource.Path, p *resource.Problems) *Config {
+	c := &Config{
+		Timeout: m.GetTimeout().AsDuration(), Interval: m.GetInterval().AsDuration(), InitialJitter: m.GetInitialJitter().AsDuration(),
+		Jitter: m.GetIntervalJitter().AsDuration(), JitterPercent: m.GetIntervalJitterPercent(), Reuse: true,
+		UnhealthyThreshold: int(m.GetUnhealthyThreshold().GetValue()), HealthyThreshold: int(m.GetHealthyThreshold().GetValue()),
+		AltPort: uint16(m.GetAltPort().GetValue()),
+	}
+	if m.GetReuseConnection() != nil {
+		c.Reuse = m.GetReuseConnection().GetValue()
+	}
+	if v := m.GetAltPort(); v != nil && (v.GetValue() == 0 || v.GetValue() > 65535) {
+		p.Errorf(at.Field("alt_port"), "1 to 65535", "not a port: %d", v.GetValue())
+	}
+	if c.Timeout <= 0 {
+		p.Errorf(at.Field("timeout"), "timeout: 1s", "a health check needs a timeout greater than zero")
+	}
+	if c.Interval <= 0 {
+		p.Errorf(at.Field("interval"), "interval: 5s", "a health check needs an interval greater than zero")
+	}
+	if m.GetUnhealthyThreshold() == nil {
+		p.Errorf(at.Field("unhealthy_threshold"), "unhealthy_threshold: 3", "required")
+	}
+	if m.GetHealthyThreshold() == nil {
+		p.Errorf(at.Field("healthy_threshold"), "healthy_threshold: 2", "required")
+	}
+	c.UnhealthyInterval = or(m.GetUnhealthyInterval(), c.Interval)
+	c.UnhealthyEdgeInterval = or(m.GetUnhealthyEdgeInterval(), c.UnhealthyInterval)
+	c.HealthyEdge = or(m.GetHealthyEdgeInterval(), c.Interval)
+	c.NoTrafficInterval = or(m.GetNoTrafficInterval(), time.Minute)
+	c.NoTrafficHealthy = or(m.GetNoTrafficHealthyInterval(), c.NoTrafficInterval)
+	switch {
+	case m.GetHttpHealthCheck() != nil:
+		c.HTTP = compileHTTP(m.GetHttpHealthCheck(), at.Field("http_health_check"), p)
+	case m.GetTcpHealthCheck() != nil:
+		t := m.GetTcpHealthCheck()
+		at := at.Field("tcp_health_check")
+		c.TCP = &TCP{Receive: payloads(t.GetReceive(), at.Field("receive"), p)}
+		if t.GetSend() != nil {
+			c.TCP.Send = payload(t.GetSend(), at.Field("send"), p)
+		}
+	default:
+		p.Errorf(at, "http_health_check or tcp_health_check", "no kind of check is given")
+	}
+	return c
+}
+
+func or(d *durationpb.Duration, other time.Duration) time.Duration {
+	if d == nil {
+		return other
+	}
+	return d.AsDuration()
+}
+
+func compileHTTP(m *corev3.HealthCheck_HttpHealthCheck, at resource.Path, p *resource.Problems) *HTTP {
+	h := &HTTP{Host: m.GetHost(), Path: m.GetPath(), Method: "GET", Remove: m.GetRequestHeadersToRemove(), BufferSize: 1024,
+		Receive: payloads(m.GetReceive(), at.Field("receive"), p)}
+	if h.Path == "" {
+		p.Errorf(at.Field("path"), `path: "/healthz"`, "required")
+	}
+	switch m.GetMethod() {
+	case corev3.RequestMethod_METHOD_UNSPECIFIED:
+	case corev3.RequestMethod_CONNECT:
+		p.Errorf(at.Field("method"), "GET or HEAD", "CONNECT is not a method to check with")
+	default:
+		h.Method = m.GetMethod().String()
+	}
+	if m.GetResponseBufferSize() != nil {
+		h.BufferSize = int(m.GetResponseBufferSize().GetValue())
+	}
+	for _, f := range m.GetRequestHeadersToAdd() {
+		add := f.GetAppendAction() == corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
+		if f.GetAppend() != nil {
+			add = f.GetAppend().GetValue()
+		}
+		h.Add = append(h.Add, Field{f.GetHeader().GetKey(), f.GetHeader().GetValue(), add})
+	}
+	h.Expected = ranges(m.GetExpectedStatuses(), at.Field("expected_statuses"), p)
+	h.Retriable = ranges(m.GetRetriableStatuses(), at.Field("retriable_statuses"), p)
+	if h.Expected == nil {
+		h.Expected = []Range{{200, 201}}
+	}
+	return h
+}
+
+func ranges(all []*typev3.Int64Range, at resource.Path, p *resource.Problems) []Range {
+	var out []Range
+	for i, r := range all {
+		if r.GetStart() < 100 || r.GetEnd() > 600 || r.GetStart() >= r.GetEnd() {
+			p.Errorf(at.Index(i), "start: 200, end: 300", "[%d, %d) is not a range within [100, 600)", r.GetStart(), r.GetEnd())
+			continue
+		}
+		out = append(out, Range{int(r.GetStart()), int(r.GetEnd())})
+	}
+	return out
+}
+
+func within(status int, all []Range) bool {
+	for _, r := range all {
+		if status >= r.From && status < r.To {
+			return true
+		}
+	}
+	return false
+}
+
+func payloads(all []*corev3.HealthCheck_Payload, at resource.Path, p *resource.Problems) [][]byte {
+	var out [][]byte
+	for i, m := range all {
+		out = append(out, payload(m, at.Index(i), p))
+	}
+	return out
+}
+
+// payload decodes a Payload: hexadecimal text, or bytes.
+func payload(m *corev3.HealthCheck_Payload, at resource.Path, p *resource.Problems) []byte {
+	if b := m.GetBinary(); len(b) > 0 {
+		return b
+	}
+	b, err := hex.DecodeString(m.GetText())
+	if err != nil || len(b) == 0 {
+		p.Errorf(at.Field("text"), `text: "50494e47" for PING`, "not hexadecimal: %q", m.GetText())
+	}
+	return b
+}

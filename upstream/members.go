@@ -1,0 +1,317 @@
+package upstream
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/weftproxy/weft/upstream/discovery"
+)
+
+// linger is how long Drain waits for those who have found the cluster and not used it yet.
+const linger = 2 * time.Second
+
+// lookups is how many names a cluster resolves at the same time.
+const lookups = 16
+
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Start sets off discovery and health checks, which run until Close or the end of ctx. A cluster is started once.
+func (c *Cluster) Start(ctx context.Context) {
+	lane := c.members.Lane(0)
+	c.account(c.Hosts())
+	lane.MembershipChange.Add(uint64(c.Hosts().Len()))
+	lane.WarmingState.Set(0)
+	if tracks(c.Config) {
+		c.Breaker(0) // so that the remaining_ gauges show the limits
+	}
+	if c.Config.Type == Static {
+		lane.UpdateSuccess.Inc()
+	}
+	if c.ready == nil && c.Config.Type == Static && c.Config.Health == nil {
+		return
+	}
+	run, cancel := context.WithCancel(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.draining.Load() {
+		cancel()
+		return
+	}
+	c.run, c.cancel = run, cancel
+	if c.Config.Health != nil {
+		c.checker = c.newChecker()
+	}
+	for _, hosts := range c.found {
+		c.watch(hosts)
+	}
+	c.discover(run)
+	c.maybeReady()
+}
+
+func tracks(c *Config) bool { return c.Breakers[0].TrackRemaining || c.Breakers[1].TrackRemaining }
+
+// discover starts a goroutine for each name, which ends with run. mu is held.
+func (c *Cluster) discover(run context.Context) {
+	limit := make(chan struct{}, lookups)
+	for i, e := range c.Config.Endpoints {
+		if e.name == "" {
+			continue
+		}
+		c.unready++
+		first := true
+		d := &c.Config.DNS
+		r := &discovery.Refresher{
+			Resolver: c.resolver(), Name: e.name, Family: d.Family, Every: d.Every, Jitter: d.Jitter, RespectTTL: d.RespectTTL,
+			FailureBase: d.FailureBase, FailureMax: d.FailureMax, Limit: limit,
+		}
+		c.running.Go(func() {
+			r.Run(run, func(answers []discovery.Answer, err error) {
+				c.resolved(i, answers, err)
+				if first {
+					first = false
+					c.settled()
+				}
+			})
+		})
+	}
+}
+
+// resolved takes over the addresses of an endpoint's name.
+func (c *Cluster) resolved(i int, answers []discovery.Answer, err error) {
+	lane := c.members.Lane(0)
+	lane.UpdateAttempt.Inc()
+	if err != nil {
+		lane.UpdateFailure.Inc()
+		c.env.Log.Debug("cannot resolve", "cluster", c.Name, "name", c.Config.Endpoints[i].name, "error", err)
+		return
+	}
+	lane.UpdateSuccess.Inc()
+	if len(answers) == 0 {
+		lane.UpdateEmpty.Inc()
+	}
+	changed := false
+	if c.Config.Type == LogicalDNS {
+		changed = c.move(i, answers)
+	} else {
+		changed = c.replace(i, answers)
+	}
+	if !changed {
+		lane.UpdateNoRebuild.Inc()
+		return
+	}
+	c.rebuild()
+}
+
+// move gives the only host of a LOGICAL_DNS cluster its address. Connections to the one before stay. Without an answer nothing changes.
+func (c *Cluster) move(i int, answers []discovery.Answer) bool {
+	if len(answers) == 0 {
+		return false
+	}
+	e := c.Config.Endpoints[i]
+	to := netip.AddrPortFrom(answers[0].Addr, e.port)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.found[i]) > 0 {
+		h := c.found[i][0]
+		if h.AddrPort() != to {
+			h.at.Store(&place{to.String(), to})
+		}
+		return false
+	}
+	c.found[i] = []*Host{c.newHost(e, to)}
+	c.watch(c.found[i])
+	c.members.Lane(0).MembershipChange.Inc()
+	return true
+}
+
+// replace makes the hosts of an endpoint those of the answers, keeping those that it knows. It reports whether anything changed.
+func (c *Cluster) replace(i int, answers []discovery.Answer) bool {
+	e := c.Config.Endpoints[i]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := map[netip.AddrPort]*Host{}
+	for _, h := range c.found[i] {
+		old[h.AddrPort()] = h
+	}
+	var next, fresh []*Host
+	changed := false
+	for _, a := range answers {
+		at := netip.AddrPortFrom(a.Addr, e.port)
+		if h, known := old[at]; known {
+			if h != nil {
+				changed = h.set(0, PendingDynamicRemoval) || changed
+				next = append(next, h)
+			}
+		} else {
+			fresh = append(fresh, c.newHost(e, at))
+			next = append(next, fresh[len(fresh)-1])
+		}
+		old[at] = nil // an address that is named twice counts once
+	}
+	var gone []*Host
+	for _, h := range c.found[i] {
+		switch {
+		case old[h.AddrPort()] == nil:
+		case c.stays(h):
+			h.set(PendingDynamicRemoval, 0)
+			next = append(next, h)
+		default:
+			gone = append(gone, h)
+		}
+	}
+	if len(fresh) == 0 && len(gone) == 0 {
+		return changed
+	}
+	c.members.Lane(0).MembershipChange.Inc()
+	c.found[i] = next
+	c.watch(fresh)
+	c.drop(gone)
+	return true
+}
+
+// stays reports whether a host that discovery no longer names is kept, because its health check says that it is well.
+func (c *Cluster) stays(h *Host) bool {
+	return c.checker != nil && h.stop != nil && !c.Config.IgnoreHealthOnDrop && h.Health()&FailedActiveHC == 0
+}
+
+// drop lets go of hosts. mu is held.
+func (c *Cluster) drop(gone []*Host) {
+	for _, h := range gone {
+		if h.stop != nil {
+			h.stop()
+			h.stop = nil
+		}
+		if p := h.pool.Load(); p != nil {
+			p.Drain()
+			c.leaving = append(c.leaving, h)
+		}
+	}
+	left := c.leaving[:0]
+	for _, h := range c.leaving {
+		if !h.pool.Load().Empty() {
+			left = append(left, h)
+		}
+	}
+	clear(c.leaving[len(left):])
+	c.leaving = left
+}
+
+// newHost makes a host of an endpoint at an address. Where there are health checks it begins as unhealthy.
+func (c *Cluster) newHost(e *endpoint, at netip.AddrPort) *Host {
+	h := &Host{cluster: c, from: e}
+	if at.IsValid() && at != e.addr {
+		h.at.Store(&place{at.String(), at})
+	}
+	state := e.status
+	if c.Config.Health != nil && !e.check.disabled {
+		state |= FailedActiveHC | PendingActiveHC
+	}
+	h.health.Store(uint32(state))
+	return h
+}
+
+// settled notes that one of the things that Ready waits for has happened.
+func (c *Cluster) settled() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unready--
+	c.maybeReady()
+}
+
+// maybeReady closes ready when nothing is left to wait for. mu is held.
+func (c *Cluster) maybeReady() {
+	if c.unready > 0 || c.ready == nil {
+		return
+	}
+	select {
+	case <-c.ready:
+	default:
+		close(c.ready)
+	}
+}
+
+// rebuild makes the host set anew. Of several goroutines that ask for it at the same time one does it, for all.
+func (c *Cluster) rebuild() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dirty = true
+	if c.building {
+		return
+	}
+	c.building = true
+	for c.dirty {
+		c.dirty = false
+		hosts := c.flatten()
+		c.mu.Unlock()
+		set := newHostSet(c.Config, hosts)
+		before := c.hosts.Swap(set)
+		c.account(set)
+		if c.Config.CloseOnSetChange {
+			c.closeAll(before)
+		}
+		c.mu.Lock()
+	}
+	c.building = false
+}
+
+// flatten returns the hosts in the order of the configuration. An address that several names have counts once. mu is held.
+func (c *Cluster) flatten() []*Host {
+	var all []*Host
+	seen := map[string]bool{}
+	for _, hosts := range c.found {
+		for _, h := range hosts {
+			if c.Config.Type == StrictDNS {
+				if seen[h.Address()] {
+					continue
+				}
+				seen[h.Address()] = true
+			}
+			all = append(all, h)
+		}
+	}
+	return all
+}
+
+// closeAll closes the idle connections of a set and lets the others end.
+func (c *Cluster) closeAll(set *HostSet) {
+	for _, h := range set.all {
+		if p := h.pool.Load(); p != nil {
+			p.Retire()
+		}
+	}
+}
+
+// account brings the gauges of membership up to date.
+func (c *Cluster) account(s *HostSet) {
+	lane := c.members.Lane(0)
+	lane.MembershipTotal.Set(int64(len(s.all)))
+	lane.MembershipHealthy.Set(int64(s.healthy))
+	lane.MembershipDegraded.Set(int64(s.degraded))
+	lane.MembershipExcluded.Set(int64(s.excluded))
+	heaviest := uint32(0)
+	for _, h := range s.all {
+		heaviest = max(heaviest, h.from.weight)
+	}
+	lane.MaxHostWeight.Set(int64(heaviest))
+}
+
+// resolver returns whom to ask for addresses.
+func (c *Cluster) resolver() discovery.Resolver {
+	if o := c.Config.DNS.Resolver; o != nil {
+		return discovery.NewDNS(*o)
+	}
+	if c.env.Resolver != nil {
+		return c.env.Resolver
+	}
+	return discovery.NewDNS(discovery.Options{})
+}

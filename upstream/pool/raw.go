@@ -1,0 +1,62 @@
+package pool
+
+import (
+	"context"
+
+	"github.com/weftproxy/weft/conn"
+)
+
+// A Raw is a connection without a protocol on it, as tcp_proxy uses.
+type Raw struct{ l *link }
+
+// Connect dials a connection for the caller alone; it blocks for at most connect_timeout, or until ctx ends. The error is a *Error.
+func (p *Pool) Connect(ctx context.Context, lane uint32, priority int) (*Raw, error) {
+	p.mu.Lock()
+	have := len(p.live) + len(p.dials)
+	may := !p.closed && p.mayConnect(lane, priority, have)
+	closed := p.closed
+	p.mu.Unlock()
+	switch {
+	case closed:
+		return nil, &Error{Kind: Closed, Address: p.address(), Cause: ErrClosed}
+	case !may:
+		return nil, &Error{Kind: Overflow, Address: p.address()}
+	}
+	l, err := p.connect(ctx, lane, priority)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	closed = p.closed
+	if !closed {
+		l.busy = true
+		p.track(l)
+	}
+	p.mu.Unlock()
+	if closed {
+		l.end(endLocal, ErrClosed)
+		return nil, &Error{Kind: Closed, Address: p.address(), Cause: ErrClosed}
+	}
+	return &Raw{l}, nil
+}
+
+// Conn returns the connection. It is closed by Close of the Raw, not by its own.
+func (r *Raw) Conn() *conn.Conn { return r.l.conn }
+
+// Close closes the connection, on the goroutine that reads from it. remote says that the host ended it.
+func (r *Raw) Close(remote bool) {
+	p := r.l.pool
+	p.mu.Lock()
+	if r.l.dead {
+		p.mu.Unlock()
+		return
+	}
+	p.forget(r.l)
+	p.grow()
+	p.mu.Unlock()
+	how := endLocal
+	if remote {
+		how = endRemote
+	}
+	r.l.end(how, nil)
+}
