@@ -92,7 +92,6 @@ func (d *Dispatcher) localReply(t *stream, err error) *message.Response {
 		t.s.Reset(e)
 		return nil
 	}
-	d.revive(x)
 	return resp
 }
 

@@ -14,6 +14,9 @@ import (
 func (d *Dispatcher) prepare(t *stream, resp *message.Response) {
 	x := &t.x
 	if resp.Local != nil {
+		d.revive(x)
+	}
+	if x.Own(resp) {
 		d.cfg.replies.apply(x, resp)
 	}
 	h := &resp.Header

@@ -32,7 +32,7 @@ func (d *Dispatcher) sanitize(x *exchange.Exchange, internalHeaders []string) {
 	trusted, single := d.clientAddress(h, info)
 	internal := single && trusted.IsValid() && c.internal.has(trusted) || c.internal.unix && info.Network == "unix"
 	if trusted.IsValid() && trusted != info.Remote.Addr() {
-		x.Record.Client = netip.AddrPortFrom(trusted, 0)
+		x.Record.Remote = netip.AddrPortFrom(trusted, 0)
 	}
 	d.setScheme(r, info)
 	x.Record.Internal = internal

@@ -70,3 +70,6 @@ func (x *Exchange) Reword(body, contentType string) {
 
 // Wording returns the body of the answer that Answer or Reply made.
 func (x *Exchange) Wording() string { return string(x.local.text) }
+
+// Own reports whether resp is the answer that Answer or Reply made.
+func (x *Exchange) Own(resp *message.Response) bool { return resp == &x.local.resp }

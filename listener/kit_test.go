@@ -198,13 +198,13 @@ func echo(_ context.Context, c *conn.Conn) error {
 		return conn.ErrDraining
 	}
 	for {
-		if err := c.Fill(); err != nil {
-			return err
-		}
 		if _, err := c.Write(c.Buffered()); err != nil {
 			return err
 		}
 		c.Discard(len(c.Buffered()))
+		if err := c.Fill(); err != nil {
+			return err
+		}
 	}
 }
 
@@ -214,6 +214,10 @@ func parking(_ context.Context, c *conn.Conn) error {
 		return conn.ErrDraining
 	}
 	for {
+		if _, err := c.Write(c.Buffered()); err != nil {
+			return err
+		}
+		c.Discard(len(c.Buffered()))
 		switch err := c.TryFill(); err {
 		case nil:
 		case conn.ErrWouldBlock:
@@ -221,10 +225,6 @@ func parking(_ context.Context, c *conn.Conn) error {
 		default:
 			return err
 		}
-		if _, err := c.Write(c.Buffered()); err != nil {
-			return err
-		}
-		c.Discard(len(c.Buffered()))
 	}
 }
 
@@ -240,4 +240,8 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 		<-tick.C
 	}
+}
+
+func dialOptions(address string) transport.DialOptions {
+	return transport.DialOptions{Network: "tcp", Address: address}
 }

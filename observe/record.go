@@ -20,8 +20,6 @@ type Record struct {
 	Details   string // RESPONSE_CODE_DETAILS
 	Terminate string // CONNECTION_TERMINATION_DETAILS
 
-	Client netip.AddrPort // DOWNSTREAM_REMOTE_ADDRESS where x-forwarded-for tells it; zero: the connection's Remote
-
 	Route, VirtualHost, VirtualCluster string
 	Cluster                            string // name of the upstream cluster
 	ClusterAlt                         string // its alt_stat_name, "" when there is none

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weftproxy/weft/resource"
@@ -39,7 +40,9 @@ func (p *process) compile(l *loaded) (*generation, error) {
 		return nil, err
 	}
 	now := time.Now()
-	next := &generation{loaded: l, snap: snap, at: now, changed: changes(before, l.set, now)}
+	kept := *l
+	kept.problems = nil
+	next := &generation{loaded: &kept, snap: snap, at: now, changed: changes(before, l.set, now)}
 	if err := l.err(); err != nil {
 		p.discard(next)
 		return nil, err
@@ -57,8 +60,19 @@ func (p *process) compileSnapshot(prev *snapshot.Snapshot, l *loaded) (snap *sna
 		}
 	}()
 	snap, rejected := snapshot.Compile(prev, l.set, &p.env, p.upstreams)
-	l.reject(rejected)
+	l.reject(append(rejected, checkRoot(l.set.Bootstrap)...))
 	return snap, nil
+}
+
+// checkRoot rejects what is in the bootstrap outside of resources and nobody implements.
+func checkRoot(b *bootstrapv3.Bootstrap) []resource.Rejection {
+	if prefix := b.GetHeaderPrefix(); prefix == "" || prefix == "x-envoy" {
+		return nil
+	}
+	root := resource.Key{Type: resource.Root}
+	problems := &resource.Problems{}
+	problems.Unsupported("header_prefix", "headers begin with x-envoy")
+	return []resource.Rejection{{Key: root, Problems: problems.All()}}
 }
 
 // apply puts a generation into effect: make before break. When it returns an error the one before is in force as if nothing
@@ -88,8 +102,8 @@ func (p *process) apply(ctx context.Context, next *generation) error {
 var errStopping = errors.New("the process is shutting down")
 
 // reload reads the configuration again and applies what is different. It blocks until that is in force or refused; a
-// configuration with any error, or one that cannot be put into effect whole, changes nothing. The problems are all that was
-// found, notes included.
+// configuration with any error, or one that cannot be put into effect whole, changes nothing. The problems are the errors and
+// warnings that were found.
 func (p *process) reload(ctx context.Context) ([]resource.Problem, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -100,6 +114,7 @@ func (p *process) reload(ctx context.Context) ([]resource.Problem, error) {
 		return problems, err
 	}
 	p.status.server.reloadSuccess.Inc()
+	p.tidy()
 	return problems, nil
 }
 
@@ -119,16 +134,16 @@ func (p *process) reloadLocked(ctx context.Context) ([]resource.Problem, error) 
 	next, err := p.compile(l)
 	p.logProblems(l)
 	if err != nil {
-		return l.problems, err
+		return l.serious(), err
 	}
 	ctx, cancel := p.untilStopping(ctx)
 	defer cancel()
 	if err := p.apply(ctx, next); err != nil {
-		return l.problems, err
+		return l.serious(), err
 	}
 	p.warnFixed(prev, next)
 	p.log.Info("reloaded", "configuration", l.name, "version", next.snap.Version, "changed", p.difference(prev, next), "took", time.Since(began))
-	return l.problems, nil
+	return l.serious(), nil
 }
 
 // untilStopping is a context that ends with ctx or when the process begins to end.
@@ -157,7 +172,6 @@ func (p *process) warnFixed(prev, next *generation) {
 		{"overload_manager", proto.Equal(a.GetOverloadManager(), b.GetOverloadManager())},
 		{"typed_dns_resolver_config", proto.Equal(a.GetTypedDnsResolverConfig(), b.GetTypedDnsResolverConfig())},
 		{"application_log_config", proto.Equal(a.GetApplicationLogConfig(), b.GetApplicationLogConfig())},
-		{"header_prefix", a.GetHeaderPrefix() == b.GetHeaderPrefix()},
 	} {
 		if !part.same {
 			changed = append(changed, part.name)

@@ -11,23 +11,16 @@ import (
 	"github.com/weftproxy/weft/upstream"
 )
 
-// clusters are those that run: of the generation in force, and removed ones that exchanges still use.
-type clusters struct {
-	running  map[*upstream.Cluster]struct{} // guarded by process.mu
-	retiring map[*upstream.Cluster]struct{} // guarded by mu
-	mu       sync.Mutex
-}
-
 // startClusters starts the clusters that next has and that do not run yet, and waits until each has its first hosts and their health,
 // but no longer than the init timeout: one that is late serves when it is ready. The error is ctx's cause.
 func (p *process) startClusters(ctx context.Context, next *generation) error {
 	var cold []*upstream.Cluster
 	for _, c := range next.snap.Clusters.All() {
-		if _, runs := p.clusters.running[c]; runs {
+		if p.clusters[c] {
 			continue
 		}
 		c.Start(p.ctx)
-		p.clusters.running[c] = struct{}{}
+		p.clusters[c] = true
 		cold = append(cold, c)
 	}
 	p.status.cluster.warming.Set(int64(len(cold)))
@@ -73,7 +66,7 @@ func (p *process) discard(next *generation) {
 	}
 	for _, c := range next.snap.Clusters.All() {
 		if !clusters[c] {
-			delete(p.clusters.running, c)
+			delete(p.clusters, c)
 			c.Close()
 		}
 	}
@@ -91,9 +84,9 @@ func (p *process) retireClusters(prev, next *generation) {
 	for _, c := range next.snap.Clusters.All() {
 		inForce[c] = true
 	}
-	for c := range p.clusters.running {
+	for c := range p.clusters {
 		if !inForce[c] {
-			delete(p.clusters.running, c)
+			delete(p.clusters, c)
 			p.retire(c)
 		}
 	}
@@ -109,17 +102,11 @@ func (p *process) retireClusters(prev, next *generation) {
 	stats.active.Set(int64(len(inForce)))
 }
 
-// retire closes a cluster when its connections are idle.
+// retire closes a cluster when no exchange uses its connections any more.
 func (p *process) retire(c *upstream.Cluster) {
-	p.clusters.mu.Lock()
-	p.clusters.retiring[c] = struct{}{}
-	p.clusters.mu.Unlock()
 	p.services.Go(func() { // ends when the last exchange has ended, or p.ctx does
 		c.Drain(p.ctx)
 		c.Close()
-		p.clusters.mu.Lock()
-		defer p.clusters.mu.Unlock()
-		delete(p.clusters.retiring, c)
 	})
 }
 
@@ -128,7 +115,7 @@ func (p *process) closeClusters() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var wg sync.WaitGroup
-	for c := range p.clusters.running {
+	for c := range p.clusters {
 		wg.Go(c.Close)
 	}
 	wg.Wait()

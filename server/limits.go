@@ -46,3 +46,11 @@ func allowCoreDump() error {
 	debug.SetTraceback("crash")
 	return nil
 }
+
+// tidy gives the memory that reading and compiling a configuration took back to the system. Left alone, the garbage collector of a
+// process that allocates next to nothing per request would keep it for long.
+func (p *process) tidy() {
+	if p.o.OwnProcess {
+		p.tasks.Go(debug.FreeOSMemory) // ends with one collection
+	}
+}

@@ -106,6 +106,17 @@ func (l *loaded) err() error {
 	return nil
 }
 
+// serious are the problems that are more than notes.
+func (l *loaded) serious() []resource.Problem {
+	var out []resource.Problem
+	for _, p := range l.problems {
+		if p.Severity != resource.Note {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 // place is where a field is written: "envoy.yaml:12:5", or the path when there are no lines.
 func (l *loaded) place(path string) string {
 	if l.source == nil {

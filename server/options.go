@@ -47,39 +47,40 @@ type Options struct {
 	RejectUnknownDynamic     bool
 	IgnoreUnknownDynamic     bool
 
-	Mode                      string
-	Concurrency               int // 0: what the Go runtime chose, which honours affinity and the cgroup's CPU limit
-	ServiceCluster            string
-	ServiceNode               string
-	ServiceZone               string
-	LocalAddressIPVersion     string // "v4" or "v6"
-	AdminAddressPath          string // file to write the admin's address to
-	StatsTags                 []stats.Tag
-	EnableCoreDump            bool
-	DisableHotRestart         bool
-	BaseID                    uint32
-	RestartEpoch              uint32
-	DrainTime                 time.Duration
-	DrainNow                  bool // --drain-time-s 0
-	DrainStrategy             string
-	ParentShutdownTime        time.Duration
-	FileFlushInterval         time.Duration
-	FileFlushMinSizeKB        int
-	SkipDeprecatedLogs        bool
-	LogLevel                  string
-	LogPath                   string
-	LogFormat                 string
-	LogFormatEscaped          bool
-	ComponentLogLevel         string
-	Version                   string // "1234abc/v1.0.0/Clean/RELEASE/go1.26"
-	HotRestartVersion         string
-	Extensions                extension.Extensions
-	Network                   transport.Network // nil: the host's
-	Stdout, Stderr            io.Writer         // nil: the process's
-	Signals                   <-chan os.Signal  // may be nil; the end of Run's context does the same as SIGTERM
-	Started                   func(Addresses)   // called once when all listeners accept; may be nil
-	OwnProcess                bool              // may set GOMAXPROCS, the memory limit and the limit of core files
-	initTimeout, closeTimeout time.Duration     // of tests
+	Mode                  string
+	Concurrency           int // 0: what the Go runtime chose, which honours affinity and the cgroup's CPU limit
+	ServiceCluster        string
+	ServiceNode           string
+	ServiceZone           string
+	LocalAddressIPVersion string // "v4" or "v6"
+	AdminAddressPath      string // file to write the admin's address to
+	StatsTags             []stats.Tag
+	EnableCoreDump        bool
+	DisableHotRestart     bool
+	BaseID                uint32
+	RestartEpoch          uint32
+	DrainTime             time.Duration
+	DrainNow              bool // --drain-time-s 0
+	DrainStrategy         string
+	ParentShutdownTime    time.Duration
+	FileFlushInterval     time.Duration
+	FileFlushMinSizeKB    int
+	SkipDeprecatedLogs    bool
+	LogLevel              string
+	LogPath               string
+	LogFormat             string
+	LogFormatEscaped      bool
+	ComponentLogLevel     string
+	Version               string // "1234abc/v1.0.0/Clean/RELEASE/go1.26"
+	HotRestartVersion     string
+	Extensions            extension.Extensions
+	Network               transport.Network // nil: the host's
+	Stdout, Stderr        io.Writer         // nil: the process's
+	Signals               <-chan os.Signal  // may be nil; the end of Run's context does the same as SIGTERM
+	Started               func(Addresses)   // called once when all listeners accept; may be nil
+	OwnProcess            bool              // may set GOMAXPROCS, the memory limit and the limit of core files
+	initTimeout           time.Duration     // 0: 15 s; shorter in tests
+	began                 time.Time         // when withDefaults was called
 }
 
 // Addresses are what a process that has started listens on.
@@ -103,7 +104,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.FileFlushInterval = either(o.FileFlushInterval, DefaultFileFlushInterval)
 	o.FileFlushMinSizeKB = either(o.FileFlushMinSizeKB, DefaultFileFlushMinSizeKB)
 	o.initTimeout = either(o.initTimeout, 15*time.Second)
-	o.closeTimeout = either(o.closeTimeout, 5*time.Second)
+	o.began = time.Now()
 	if o.Stdout == nil {
 		o.Stdout = os.Stdout
 	}

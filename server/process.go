@@ -41,7 +41,7 @@ type process struct {
 	current  atomic.Pointer[generation] // in force; nil until the first is
 	mu       sync.Mutex                 // held while the configuration in force changes
 	fronts   fronts                     // the listeners
-	clusters clusters                   // those that are running
+	clusters map[*upstream.Cluster]bool // those that run and are not on their way out; guarded by mu
 
 	quit     chan struct{} // closed when the process is told to end by the admin page
 	quitOnce sync.Once
@@ -59,7 +59,7 @@ func newProcess(o Options, logs *logging.Log, registry *extension.Registry, firs
 	p := &process{
 		o: o, logs: logs, log: logs.Logger(), drain: &extension.Drain{}, quit: make(chan struct{}),
 		fronts:   fronts{active: map[string]*listener.Listener{}, draining: map[*listener.Listener]struct{}{}},
-		clusters: clusters{running: map[*upstream.Cluster]struct{}{}, retiring: map[*upstream.Cluster]struct{}{}},
+		clusters: map[*upstream.Cluster]bool{},
 		node:     nodeOf(o, b.GetNode()),
 	}
 	options, err := statsOptions(o, b)

@@ -52,7 +52,7 @@ func TestAReloadWithAnErrorChangesNothing(t *testing.T) {
 		"syntax":           {"a: [", "weft.yaml:1:"},
 		"unknown field":    {config(front("a", 0, "/x 200 two")) + "nodes: {}\n", "nodes"},
 		"unknown cluster":  {config(front("a", 0, "/x 200 two"), strings.ReplaceAll(front("t", 0, "/ gone"), "prefix: /", "prefix: /")), "unknown cluster"},
-		"port in use":      {config(front("a", 0, "/x 200 two"), front("busy", busy, "/x 200 busy")), `listener "busy"`},
+		"port in use":      {config(front("a", 0, "/x 200 two"), front("busy", busy, "/x 200 busy"), cluster("new", 1)), `listener "busy"`},
 		"duplicate":        {config(front("a", 0, "/x 200 two"), front("a", 0, "/x 200 two")), "duplicate"},
 		"listener in part": {config(front("a", 0, "/x 200 two"), front("b", 0, "/x 99999 b")), "weft.yaml:"},
 	} {
@@ -61,6 +61,10 @@ func TestAReloadWithAnErrorChangesNothing(t *testing.T) {
 			r.admin("POST", "/reload", 400, test.want)
 			r.get("a", "/x", 200, "one")
 		})
+	}
+	_, body := r.ask("GET", "http://"+r.at.Admin+"/stats?filter=^(cluster|listener)\\.")
+	if listeners := strings.Count(body, ".downstream_cx_total: "); listeners != 1 || strings.Contains(body, "cluster.") {
+		t.Errorf("what was refused has left statistics:\n%s", body)
 	}
 	r.configure(config(front("a", 0, "/x 200 two")))
 	r.send(syscall.SIGHUP)

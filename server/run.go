@@ -134,6 +134,7 @@ func (p *process) live() {
 	p.status.listener.started.Set(1)
 	p.status.initTime.Record(p.sinceStart())
 	p.log.Info("all dependencies initialized. starting workers")
+	p.tidy()
 	if p.o.Started != nil {
 		p.o.Started(p.addresses())
 	}

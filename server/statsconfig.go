@@ -75,7 +75,7 @@ func statsMatcher(m *metricsv3.StatsMatcher) (func(name string) bool, error) {
 func compileNames(patterns []*matcherv3.StringMatcher) (*regexp.Regexp, error) {
 	var all []string
 	for _, m := range patterns {
-		one := ""
+		var one string
 		switch p := m.GetMatchPattern().(type) {
 		case *matcherv3.StringMatcher_Exact:
 			one = "^" + regexp.QuoteMeta(p.Exact) + "$"

@@ -28,14 +28,13 @@ type status struct {
 	cluster  clusterManagerStats
 	listener listenerManagerStats
 	initTime *stats.Histogram
-	text     *stats.Text
 }
 
 // serverStats are the statistics under server.
 type serverStats struct {
-	reloadSuccess, reloadFailure                                    *stats.Counter
-	concurrency, live, state, uptime, version, epoch                *stats.Gauge
-	allocated, heap, physical, connections, parent, certDays, ocsp0 *stats.Gauge
+	reloadSuccess, reloadFailure                     *stats.Counter
+	concurrency, live, state, uptime, version, epoch *stats.Gauge
+	allocated, heap, physical, connections           *stats.Gauge
 }
 
 // clusterManagerStats are the statistics under cluster_manager.
@@ -51,12 +50,13 @@ type listenerManagerStats struct {
 }
 
 func newStatus(store *stats.Store, o Options, drain *extension.Drain) *status {
-	s := &status{start: time.Now(), drain: drain}
+	s := &status{start: o.began, drain: drain}
 	server := store.Scope("server.")
 	for _, name := range []string{"debug_assertion_failures", "dropped_stat_flushes", "dynamic_unknown_fields", "envoy_bug_failures", "wip_protos"} {
 		server.Counter(name)
 	}
-	for _, name := range []string{"fips_mode", "hot_restart_generation", "parent_connections", "stats_recent_lookups"} {
+	for _, name := range []string{"fips_mode", "hot_restart_generation", "parent_connections", "seconds_until_first_ocsp_response_expiring",
+		"stats_recent_lookups"} {
 		server.Gauge(name)
 	}
 	s.server = serverStats{
@@ -64,7 +64,6 @@ func newStatus(store *stats.Store, o Options, drain *extension.Drain) *status {
 		concurrency: server.Gauge("concurrency"), live: server.Gauge("live"), state: server.Gauge("state"), uptime: server.Gauge("uptime"),
 		version: server.Gauge("version"), epoch: server.Gauge("hot_restart_epoch"), allocated: server.Gauge("memory_allocated"),
 		heap: server.Gauge("memory_heap_size"), physical: server.Gauge("memory_physical_size"), connections: server.Gauge("total_connections"),
-		certDays: server.Gauge("days_until_first_cert_expiring"), ocsp0: server.Gauge("seconds_until_first_ocsp_response_expiring"),
 	}
 	s.initTime = server.Histogram("initialization_time_ms")
 	clusters := store.Scope("cluster_manager.")
@@ -87,7 +86,7 @@ func newStatus(store *stats.Store, o Options, drain *extension.Drain) *status {
 	s.server.concurrency.Set(int64(runtime.GOMAXPROCS(0)))
 	s.server.epoch.Set(int64(o.RestartEpoch))
 	s.server.version.Set(revision())
-	s.server.certDays.Set(math.MaxUint32) // what Envoy says when there is no certificate
+	server.Gauge("days_until_first_cert_expiring").Set(math.MaxUint32) // what Envoy says when there is no certificate
 	s.set(adminv3.ServerInfo_PRE_INITIALIZING)
 	return s
 }

@@ -38,6 +38,7 @@ var above = map[string]string{
 	"observe/accesslog": "resource", // it says which fields of its messages are supported
 	"observe/format":    "resource",
 	"match":             "resource",
+	"builtin":           "config/file", // it says which fields of Bootstrap are supported
 }
 
 func rowOf(pkg string) (row int, ok bool) {
