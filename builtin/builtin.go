@@ -32,7 +32,7 @@ import (
 func Extensions() extension.Extensions {
 	return extension.Extensions{
 		HTTP:      []extension.HTTPFilter{router()},
-		Network:   []extension.NetworkFilter{dispatch.Extension()},
+		Network:   []extension.NetworkFilter{dispatch.Extension(), forward.TCPExtension()},
 		Listener:  []extension.ListenerFilter{proxyproto.Extension()},
 		AccessLog: []extension.AccessLog{fileLog(), stdoutLog(), stderrLog()},
 		Opaque: []extension.Opaque{

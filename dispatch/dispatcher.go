@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net/http"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -40,7 +41,17 @@ type stream struct {
 	view    *View
 	in, out flow
 	upgrade bool
+	proxied bool // 100 is the upstream's to say (proxy_100_continue)
 	stats   *Stats
+}
+
+// Inform implements message.Informer: informational responses of the upstream go on to the client, but for 100 where Weft says it
+// itself.
+func (t *stream) Inform(status int, h *message.Header) error {
+	if status == http.StatusContinue && !t.proxied {
+		return nil
+	}
+	return t.s.Inform(status, h)
 }
 
 // ServeConn serves a connection until it ends or is parked.
@@ -107,7 +118,23 @@ func (d *Dispatcher) ServeStream(ctx context.Context, s protocol.Stream) {
 	}
 	d.prepare(t, resp)
 	t.x.At(exchange.Respond)
-	d.end(t, resp, s.Respond(resp))
+	if err = s.Respond(resp); err != nil && resp.Local == nil && !s.Started() {
+		resp, err = d.unsent(t, resp, err)
+	}
+	d.end(t, resp, err)
+}
+
+// unsent answers in the place of an upstream's response that failed before any of it was sent.
+func (d *Dispatcher) unsent(t *stream, failed *message.Response, cause error) (*message.Response, error) {
+	if exchange.AsError(cause).Status == 0 {
+		return failed, cause
+	}
+	resp := d.localReply(t, cause)
+	if resp == nil {
+		return failed, cause
+	}
+	d.prepare(t, resp)
+	return resp, t.s.Respond(resp)
 }
 
 // RefuseStream answers a message that could not be decoded.
@@ -131,6 +158,7 @@ func (d *Dispatcher) begin(ctx context.Context, s protocol.Stream) *stream {
 	c := s.Conn()
 	t.s, t.view, t.stats = s, d.view.Load(), d.stats.Lane(c.Lane)
 	x.Begin(s.Request(), c.Info(), d.rematch)
+	x.Request.Informer, t.proxied = t, d.cfg.ProxyContinue
 	x.Lane, x.Random, x.Clusters = c.Lane, rand.Uint64(), t.view.Clusters
 	x.Scope, _ = ctx.(*scope.Scope)
 	x.Record.Start, x.Record.Began = scope.Now(), time.Now()

@@ -43,6 +43,7 @@ func (d *Dispatcher) settle(t *stream, resp *message.Response, err error) {
 	r.RequestDone, r.FirstSent = n.RequestDone, n.ResponseBegan
 	r.BytesIn, r.BytesOut = n.RequestBody, n.ResponseBody
 	r.HeadIn, r.HeadOut, r.WireIn, r.WireOut = n.RequestHead, n.ResponseHead, n.RequestWire, n.ResponseWire
+	r.Status = 0
 	if resp != nil && t.s.Started() {
 		r.Status = resp.Status
 	}

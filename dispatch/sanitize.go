@@ -49,6 +49,9 @@ func (d *Dispatcher) sanitize(x *exchange.Exchange, internalHeaders []string) {
 		d.identify(h)
 	}
 	d.setRequestID(x, edge)
+	if !c.ProxyContinue {
+		h.DelKnown(message.Expect) // Weft says 100 itself; the upstream is not asked
+	}
 	if c.Via != "" {
 		appendValue(h, message.Via, c.Via)
 	}

@@ -36,6 +36,9 @@ func (r *Route) RewriteRequest(req *message.Request, e *observe.Entry, w *Weight
 
 // RewriteResponse applies the header mutations of the weighted cluster (nil: none), the route, the virtual host and the table.
 func (r *Route) RewriteResponse(h *message.Header, e *observe.Entry, w *Weighted) {
+	if e.Response != nil {
+		e.Record.Status = e.Response.Status // what %RESPONSE_CODE% is
+	}
 	if w != nil && w.ResponseHeaders != nil {
 		w.ResponseHeaders.Apply(h, e)
 	}

@@ -127,10 +127,13 @@ func noCluster(status int) *exchange.Error {
 	return &e
 }
 
-// brokenOff is the error of a response that ended in the middle.
+// brokenOff is the error of a response that ended in the middle. Its status and text are for a downstream that has seen nothing
+// of it yet.
 func brokenOff(r reset, err error) *exchange.Error {
-	details := "upstream_reset_after_response_started{" + strings.ReplaceAll(resetNames[r], " ", "_") + "}"
-	return &exchange.Error{Stage: exchange.Respond, Side: exchange.Upstream, Flag: r.flag(), Details: details, Cause: err}
+	e := failed(r, exchange.Respond, false, err)
+	e.Details = "upstream_reset_after_response_started{" + strings.ReplaceAll(resetNames[r], " ", "_") + "}"
+	e.Retry, e.Reset = exchange.Never, ""
+	return e
 }
 
 // What an exchange fails with where no attempt is at fault. Statuses, texts, flags and details are Envoy's. Immutable.

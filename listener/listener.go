@@ -37,6 +37,8 @@ type Listener struct {
 	cancel      context.CancelCauseFunc
 	running     sync.WaitGroup // accept loops and connections that hold a goroutine
 
+	closing sync.Once
+
 	mu      sync.Mutex
 	sockets []socket      // guarded by mu
 	stopped chan struct{} // closed by Stop
@@ -262,7 +264,9 @@ func (l *Listener) Parked() int { return l.lot.len() }
 
 // Close stops accepting and ends every connection. It returns when they are gone, or after five seconds with those that do not react
 // left to themselves.
-func (l *Listener) Close() {
+func (l *Listener) Close() { l.closing.Do(l.close) }
+
+func (l *Listener) close() {
 	l.Stop()
 	l.mu.Lock()
 	for t := range l.timers {

@@ -20,6 +20,7 @@ type lot struct {
 	due     int64 // scope.Now when the first of the parked ones is to be woken; 0: none
 	timer   *time.Timer
 	closed  bool
+	tidier  tidier
 	running sync.WaitGroup // the watcher's goroutine
 }
 
@@ -56,6 +57,7 @@ func (t *lot) park(s *session) bool {
 	}
 	t.parked++
 	s.stats.Lane(s.c.Lane).Parked.Inc()
+	t.note()
 	if s.c.WakeAt != 0 && (t.due == 0 || s.c.WakeAt < t.due) {
 		t.schedule(s.c.WakeAt)
 	}
@@ -152,6 +154,9 @@ func (t *lot) close() {
 	t.closed = true
 	if t.timer != nil {
 		t.timer.Stop()
+	}
+	if t.tidier.timer != nil {
+		t.tidier.timer.Stop()
 	}
 	w := t.watch
 	t.mu.Unlock()

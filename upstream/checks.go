@@ -41,9 +41,6 @@ func (c *Cluster) watch(hosts []*Host) {
 // checked says what the health check of a host connects to.
 func (h *Host) checked() health.Target {
 	t := health.Target{Network: h.from.network, Address: h.Address(), Port: h.from.check.port, Hostname: h.from.check.hostname}
-	if t.Hostname == "" {
-		t.Hostname = h.from.hostname
-	}
 	if h.from.check.address != "" {
 		t.Network, t.Address = "tcp", h.from.check.address
 	}

@@ -44,7 +44,7 @@ func TestHTTPHealthCheckTransitions(t *testing.T) {
 		w.serve("10.0.0.3:80", ok)
 		c := w.compile(checked)
 		t.Cleanup(c.Close)
-		if h := c.Hosts(); h.Healthy() != 0 || h.All()[0].Health().String() != "/failed_active_hc/pending_active_hc" {
+		if h := c.Hosts(); h.Healthy() != 0 || h.All()[0].Health().String() != "/failed_active_hc" {
 			t.Errorf("before the first check: %d healthy, %s", h.Healthy(), h.All()[0].Health())
 		}
 		c.Start(t.Context())
@@ -254,5 +254,51 @@ func TestCloseConnectionsOnHealthFailure(t *testing.T) {
 			t.Errorf("the connection in use reads %v", err)
 		}
 		l.Release()
+	})
+}
+
+func TestNewHostsCanBeIgnoredUntilTheyAreChecked(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.serve("10.0.0.1:80", ok)
+		w.net.Hang("10.0.0.2:80")
+		w.net.Hang("10.0.0.3:80")
+		c := w.start(checked + "common_lb_config: {ignore_new_hosts_until_first_hc: true}\n")
+		round(time.Millisecond)
+		if h := c.Hosts(); h.Excluded() != 2 || h.Healthy() != 1 {
+			t.Errorf("%d excluded, %d healthy", h.Excluded(), h.Healthy())
+		}
+		for range 10 {
+			if h, err := c.Pick(nil); err != nil || h.Address() != "10.0.0.1:80" {
+				t.Fatalf("picked %v, %v: one of one that counts is no panic", h, err)
+			}
+		}
+		round(5 * time.Second)
+		if h := c.Hosts(); h.Excluded() != 0 || h.Healthy() != 1 {
+			t.Errorf("after the checks: %d excluded, %d healthy", h.Excluded(), h.Healthy())
+		}
+	})
+}
+
+func TestCloseConnectionsOnHostSetChange(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.serve("10.0.0.1:80", "")
+		w.names.set("web.test", "10.0.0.1")
+		c := w.start(strict + "common_lb_config: {close_connections_on_host_set_change: true}\n")
+		<-c.Ready()
+		p := c.Hosts().All()[0].Pool()
+		l, err := p.Acquire(t.Context(), 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Release()
+		round(10 * time.Second)
+		if p.Idle() != 1 {
+			t.Error("closed although nothing has changed")
+		}
+		w.names.set("web.test", "10.0.0.1", "10.0.0.2")
+		round(10 * time.Second)
+		if p.Idle() != 0 {
+			t.Error("open although there is a new host")
+		}
 	})
 }

@@ -60,12 +60,12 @@ func Compile(env CompileEnv, m *clusterv3.Cluster, at resource.Path, p *resource
 	c.traffic = stats.NewGroup[Stats](c.scope)
 	c.members = stats.NewGroup[memberStats](c.scope)
 	c.limits = stats.NewGroup[breakerStats](c.scope)
-	if c.Config.WaitForWarm && (c.Config.Type != Static || c.Config.Health != nil) {
+	if c.Config.Type == Static && c.Config.Health != nil || c.Config.Type != Static && c.Config.WaitForWarm {
 		c.ready = make(chan struct{})
 	}
-	c.found = make([][]*Host, len(c.Config.Endpoints))
-	list := make([]*Host, len(c.Config.Endpoints))
-	for i, e := range c.Config.Endpoints {
+	c.found = make([][]*Host, len(c.Config.endpoints))
+	list := make([]*Host, len(c.Config.endpoints))
+	for i, e := range c.Config.endpoints {
 		if e.name == "" {
 			list[i] = c.newHost(e, e.addr)
 			c.found[i] = list[i : i+1 : i+1]
@@ -277,7 +277,7 @@ func (x *compiler) endpoints() {
 		x.c.Overprov = int(min(v.GetValue(), math.MaxInt32))
 	}
 	e.assignment(a, at)
-	x.c.Endpoints = e.out
+	x.c.endpoints = e.out
 }
 
 // resolver takes over the options of a resolver for this cluster.

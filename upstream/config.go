@@ -44,7 +44,7 @@ type Config struct {
 	Health    *health.Config
 	DNS       DNS
 	Bind      Bind
-	Endpoints []*endpoint
+	endpoints []*endpoint
 
 	WaitForWarm        bool // wait_for_warm_on_init, default true
 	IgnoreNewHosts     bool // ignore_new_hosts_until_first_hc

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/weftproxy/weft/upstream/discovery"
@@ -10,9 +11,6 @@ import (
 
 // linger is how long Drain waits for those who have found the cluster and not used it yet.
 const linger = 2 * time.Second
-
-// lookups is how many names a cluster resolves at the same time.
-const lookups = 16
 
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
@@ -62,8 +60,7 @@ func tracks(c *Config) bool { return c.Breakers[0].TrackRemaining || c.Breakers[
 
 // discover starts a goroutine for each name, which ends with run. mu is held.
 func (c *Cluster) discover(run context.Context) {
-	limit := make(chan struct{}, lookups)
-	for i, e := range c.Config.Endpoints {
+	for i, e := range c.Config.endpoints {
 		if e.name == "" {
 			continue
 		}
@@ -72,7 +69,7 @@ func (c *Cluster) discover(run context.Context) {
 		d := &c.Config.DNS
 		r := &discovery.Refresher{
 			Resolver: c.resolver(), Name: e.name, Family: d.Family, Every: d.Every, Jitter: d.Jitter, RespectTTL: d.RespectTTL,
-			FailureBase: d.FailureBase, FailureMax: d.FailureMax, Limit: limit,
+			FailureBase: d.FailureBase, FailureMax: d.FailureMax,
 		}
 		c.running.Go(func() {
 			r.Run(run, func(answers []discovery.Answer, err error) {
@@ -92,7 +89,7 @@ func (c *Cluster) resolved(i int, answers []discovery.Answer, err error) {
 	lane.UpdateAttempt.Inc()
 	if err != nil {
 		lane.UpdateFailure.Inc()
-		c.env.Log.Debug("cannot resolve", "cluster", c.Name, "name", c.Config.Endpoints[i].name, "error", err)
+		c.env.Log.Debug("cannot resolve", "cluster", c.Name, "name", c.Config.endpoints[i].name, "error", err)
 		return
 	}
 	lane.UpdateSuccess.Inc()
@@ -117,7 +114,7 @@ func (c *Cluster) move(i int, answers []discovery.Answer) bool {
 	if len(answers) == 0 {
 		return false
 	}
-	e := c.Config.Endpoints[i]
+	e := c.Config.endpoints[i]
 	to := netip.AddrPortFrom(answers[0].Addr, e.port)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -136,7 +133,7 @@ func (c *Cluster) move(i int, answers []discovery.Answer) bool {
 
 // replace makes the hosts of an endpoint those of the answers, keeping those that it knows. It reports whether anything changed.
 func (c *Cluster) replace(i int, answers []discovery.Answer) bool {
-	e := c.Config.Endpoints[i]
+	e := c.Config.endpoints[i]
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old := map[netip.AddrPort]*Host{}
@@ -214,7 +211,10 @@ func (c *Cluster) newHost(e *endpoint, at netip.AddrPort) *Host {
 	}
 	state := e.status
 	if c.Config.Health != nil && !e.check.disabled {
-		state |= FailedActiveHC | PendingActiveHC
+		state |= FailedActiveHC
+		if c.Config.IgnoreNewHosts {
+			state |= PendingActiveHC
+		}
 	}
 	h.health.Store(uint32(state))
 	return h
@@ -256,7 +256,7 @@ func (c *Cluster) rebuild() {
 		set := newHostSet(c.Config, hosts)
 		before := c.hosts.Swap(set)
 		c.account(set)
-		if c.Config.CloseOnSetChange {
+		if c.Config.CloseOnSetChange && !slices.Equal(before.all, set.all) {
 			c.closeAll(before)
 		}
 		c.mu.Lock()

@@ -63,11 +63,13 @@ func runDemo(cmd *cobra.Command, o server.Options) error {
 		fmt.Fprintf(o.Stdout, `
 Weft is running. Try:
 
-  curl -v http://%[1]s/                    through Weft to the demo upstream
-  curl -N http://%[1]s/sse                 a stream of events
-  curl http://%[1]s/status/503; curl http://%[2]s/failures
-  curl http://%[2]s/stats?usedonly         statistics; http://%[2]s/ lists everything else
+  curl -v http://%[1]s/                   through Weft to the demo upstream
+  curl -N http://%[1]s/sse                a stream of events
+  curl -d hello http://%[1]s/echo         what the upstream gets to see
+  curl 'http://%[2]s/stats?usedonly'       statistics
   curl 'http://%[2]s/explain?url=http://%[1]s/echo'
+                                                  why it goes where it goes
+  http://%[2]s/                            everything else, in a browser
 
 Behind it:
 %[3]s

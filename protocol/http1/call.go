@@ -264,11 +264,17 @@ func (x *call) inform() {
 	x.head = responseHead{}
 }
 
+// statusStart is what every response begins with.
+const statusStart = "HTTP/1."
+
 // readHead reads and decodes one head.
 func (x *call) readHead() error {
 	c := x.s.c
 	for {
 		if b := c.Buffered(); len(b) > 0 {
+			if n := min(len(b), len(statusStart)); string(b[:n]) != statusStart[:n] {
+				return x.refused(errStatusLine) // at once: who speaks another protocol may wait for us
+			}
 			n, refused := x.scan.find(b, &x.s.cl.limits)
 			if refused == nil && n > 0 {
 				refused = x.decode(n)

@@ -26,6 +26,7 @@ type fieldReader struct {
 	base        int    // where it is in h's arena
 	underscores Underscores
 	dropped     func()
+	underscored bool // a name has an underscore that RejectUnderscores is about
 }
 
 // read parses the field lines that begin at from and end at lines.
@@ -83,7 +84,7 @@ func (r *fieldReader) unknown(name []byte) (keep bool, err *protocol.Error) {
 	case foldBytes(name, "transfer_encoding"), foldBytes(name, "content_length"):
 		return false, errName // some parsers take them for the names with a dash
 	case r.underscores == RejectUnderscores:
-		return false, errUnderscore
+		r.underscored = true // and go on: what frames the message has to be known
 	case r.underscores == DropUnderscores:
 		if r.dropped != nil {
 			r.dropped()

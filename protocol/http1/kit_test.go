@@ -120,7 +120,7 @@ func start(t testing.TB, o ServerOptions, h *handler) *served {
 	return startOn(t, context.Background(), o, h, near, far)
 }
 
-func startOn(t testing.TB, ctx context.Context, o ServerOptions, h *handler, near, far net.Conn) *served {
+func startOn(t testing.TB, ctx context.Context, o ServerOptions, h protocol.StreamHandler, near, far net.Conn) *served {
 	c := conn.New(far)
 	c.Info().Began = time.Now()
 	s := &served{Conn: near, br: bufio.NewReader(near), c: c, done: make(chan struct{})}

@@ -34,9 +34,8 @@ func (o *ServerOptions) parse(h *requestHead, m *message.Request, b []byte, s *s
 		return err
 	}
 	r := fieldReader{h: &m.Header, s: &h.section, b: b, base: base, underscores: o.Underscores, dropped: o.DroppedUnderscore}
-	late := r.read(int(s.lines[0]), s.lines[1:])
-	if late != nil && late != errUnderscore {
-		return late
+	if err := r.read(int(s.lines[0]), s.lines[1:]); err != nil {
+		return err
 	}
 	http10 := h.version == protocol.HTTP10
 	h.length, h.chunked, err = h.framing(&m.Header, http10, o.AllowChunkedLength)
@@ -54,8 +53,8 @@ func (o *ServerOptions) parse(h *requestHead, m *message.Request, b []byte, s *s
 	if err = h.authority(o, m, target); err != nil {
 		return err
 	}
-	if late != nil {
-		return late
+	if r.underscored {
+		return errUnderscore
 	}
 	if http10 && !o.AcceptHTTP10 {
 		return errOldVersion

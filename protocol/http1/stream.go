@@ -140,8 +140,11 @@ func (st *stream) respond(r *message.Response) error {
 		return st.failed
 	}
 	st.v.c.Revive()
-	st.v.scope.Watch(st)
+	if !st.v.scope.Watch(st) {
+		return st.v.scope.Err()
+	}
 	defer st.v.scope.Unwatch(st)
+	before := st.v.c.BytesOut()
 	kind, err := st.begin(r)
 	if err != nil {
 		return err
@@ -154,13 +157,34 @@ func (st *stream) respond(r *message.Response) error {
 		err = out.all()
 	}
 	st.counts.ResponseDone = scope.Now()
-	if err != nil && st.failed == nil {
-		st.failed = err
-		if kind == closeFraming || kind == tunnelFraming {
-			st.v.c.SetLinger0() // an orderly end would make it look complete
-		}
+	if err == nil {
+		return nil
 	}
+	source := sourceError{}
+	ofBody := errors.As(err, &source)
+	if ofBody {
+		err = source.error
+	}
+	st.broke(err, kind, ofBody, st.v.c.BytesOut() > before)
 	return err
+}
+
+// broke notes that the response is not complete. When nothing of it was sent, because the exchange was cancelled or the body failed at
+// once, the handler may still answer.
+func (st *stream) broke(err error, kind framing, ofBody, seen bool) {
+	st.w.out = st.w.out[:0]
+	if !seen && (ofBody || st.v.c.Woken() != nil) {
+		st.started.Store(false)
+		st.counts.ResponseBegan, st.counts.ResponseDone = 0, 0
+		return
+	}
+	if st.failed != nil {
+		return
+	}
+	st.failed = err
+	if kind == closeFraming || kind == tunnelFraming {
+		st.v.c.SetLinger0() // an orderly end would make it look complete
+	}
 }
 
 // begin encodes the head and marks the response as begun.

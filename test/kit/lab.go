@@ -38,7 +38,7 @@ type Lab struct {
 }
 
 // New makes a lab on loopback sockets.
-func New(t testing.TB) *Lab { return build(t, &tcp.Network{}, false, patience) }
+func New(t testing.TB) *Lab { return build(t, tcp.New(), false, patience) }
 
 // NewInMemory makes a lab on a network in memory, for tests in a synctest bubble.
 func NewInMemory(t testing.TB) *Lab { return build(t, memory.New(), true, fakePatience) }

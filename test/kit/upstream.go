@@ -148,6 +148,13 @@ func (u *Upstream) Left() []*Message {
 	return u.seen[u.taken:]
 }
 
+// Skip forgets the requests that Next has not returned.
+func (u *Upstream) Skip() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.taken = len(u.seen)
+}
+
 // Received is how many bytes the upstream has received in all, and on how many connections.
 func (u *Upstream) Received() (n int64, connections int) {
 	u.mu.Lock()

@@ -228,7 +228,7 @@ func (w *Weft) finish() {
 	t := w.lab.t
 	defer w.cancel()
 	defer func() {
-		if t.Failed() && !testing.Short() {
+		if t.Failed() && testing.Verbose() {
 			t.Logf("weft's log:\n%s", w.Output())
 		}
 	}()

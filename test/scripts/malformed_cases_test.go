@@ -2,8 +2,9 @@ package scripts
 
 import "strings"
 
-// A malformed is bytes that a client sends, and what it must get: a status ("400"), after which the connection is closed; "close"
-// without an answer; or "ok", when the message is sound after all or has been made so. body is what the upstream must get then.
+// A malformed is bytes that a client sends, and what it must get: a status ("400"), after which the connection is closed; "400 kept",
+// where the message is sound and only what it asks for is not; "refused", by any status or none; or "ok", when the message is sound
+// after all or has been made so. body is what the upstream must get then.
 type malformed struct {
 	name, in, want, body string
 }
@@ -55,9 +56,9 @@ func malformedGroups() map[string][]malformed {
 			{"an extension", chunked + "5;a=b;c=\"d\"\r\nhello\r\n0\r\n\r\n", "ok", "hello"},
 		},
 		"07 trailers": {
-			{"content-length", chunked + "5\r\nhello\r\n0\r\ncontent-length: 9\r\n\r\n", "ok", "hello"},
-			{"transfer-encoding", chunked + "5\r\nhello\r\n0\r\ntransfer-encoding: chunked\r\n\r\n", "ok", "hello"},
-			{"host", chunked + "5\r\nhello\r\n0\r\nhost: evil\r\n\r\n", "ok", "hello"},
+			{"content-length", chunked + "5\r\nhello\r\n0\r\ncontent-length: 9\r\n\r\n", "400", ""},
+			{"transfer-encoding", chunked + "5\r\nhello\r\n0\r\ntransfer-encoding: chunked\r\n\r\n", "400", ""},
+			{"host", chunked + "5\r\nhello\r\n0\r\nhost: evil\r\n\r\n", "400", ""},
 			{"authorization", chunked + "5\r\nhello\r\n0\r\nauthorization: x\r\n\r\n", "ok", "hello"},
 			{"content-type", chunked + "5\r\nhello\r\n0\r\ncontent-type: x\r\n\r\n", "ok", "hello"},
 			{"no colon", chunked + "5\r\nhello\r\n0\r\nnonsense\r\n\r\n", "400", ""},
@@ -89,14 +90,14 @@ func malformedGroups() map[string][]malformed {
 			{"GET with a body", get + "content-length: 5\r\n\r\nhello", "ok", "hello"},
 			{"HEAD with a body", "HEAD / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello", "ok", "hello"},
 			{"OPTIONS with a body", "OPTIONS / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello", "ok", "hello"},
-			{"CL.0", post + "content-length: 34\r\n\r\nGET /hidden HTTP/1.1\r\nhost: b\r\nx: y", "ok", "GET /hidden HTTP/1.1\r\nhost: b\r\nx: y"},
+			{"CL.0", post + "content-length: 35\r\n\r\nGET /hidden HTTP/1.1\r\nhost: b\r\nx: y", "ok", "GET /hidden HTTP/1.1\r\nhost: b\r\nx: y"},
 			{"expect another thing", post + "expect: 200-ok\r\ncontent-length: 0\r\n\r\n", "417", ""},
 			{"expect twice", post + "expect: 100-continue, x\r\ncontent-length: 0\r\n\r\n", "417", ""},
 			{"bytes that are no request after the body", post + "content-length: 5\r\n\r\nhelloXYZ\r\n\r\n", "ok", "hello"},
 		},
 		"13 upgrades": {
-			{"h2c", get + "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n", "403", ""},
-			{"CONNECT that is not enabled", "CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n", "404", ""},
+			{"h2c", get + "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n", "ok", ""},
+			{"CONNECT that is not enabled", "CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n", "404 kept", ""},
 			{"CONNECT with a path", "CONNECT /x HTTP/1.1\r\nhost: a\r\n\r\n", "400", ""},
 			{"HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "refused", ""},
 			{"TLS", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "400", ""},
@@ -121,13 +122,13 @@ func contentLengths() []malformed {
 
 func transferEncodings() []malformed {
 	cases := []malformed{
-		{"twice", post + "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "400", ""},
-		{"chunked and identity", post + "transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n0\r\n\r\n", "400", ""},
+		{"twice", post + "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "501", ""},
+		{"chunked and identity", post + "transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n0\r\n\r\n", "501", ""},
 		{"on HTTP/1.0", "POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "refused", ""},
 		{"space before the colon", post + "transfer-encoding : chunked\r\n\r\n0\r\n\r\n", "400", ""},
 		{"tab before the colon", post + "transfer-encoding\t: chunked\r\n\r\n0\r\n\r\n", "400", ""},
 		{"obs-fold", post + "transfer-encoding:\r\n chunked\r\n\r\n0\r\n\r\n", "400", ""},
-		{"underscore and a length", post + "transfer_encoding: chunked\r\ncontent-length: 5\r\n\r\nhello", "ok", "hello"},
+		{"underscore and a length", post + "transfer_encoding: chunked\r\ncontent-length: 5\r\n\r\nhello", "400", ""},
 		{"other case", post + "Transfer-Encoding: CHUNKED\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "ok", "hello"},
 		{"space around", post + "transfer-encoding: \tchunked \r\n\r\n5\r\nhello\r\n0\r\n\r\n", "ok", "hello"},
 	}
@@ -168,7 +169,7 @@ func headerLines() []malformed {
 		{"bare LF between fields", "GET / HTTP/1.1\r\nhost: a\nx: y\r\n\r\n", "400", ""},
 		{"bare LF everywhere", "GET / HTTP/1.1\nhost: a\n\n", "400", ""},
 		{"bare LF at the end", get + "\n", "400", ""},
-		{"bare CR at the end", get + "\r\r\n", "400", ""},
+		{"bare CR at the end", get + "\r\r\n\r\n", "400", ""},
 		{"field after a bare CR", get + "x: a\rhost: b\r\n\r\n", "400", ""},
 		{"64 KiB line", get + "x: " + strings.Repeat("a", 64<<10) + "\r\n\r\n", "431", ""},
 		{"200 fields", get + strings.Repeat("x: y\r\n", 200) + "\r\n", "431", ""},
@@ -207,9 +208,9 @@ func requestLines() []malformed {
 	}
 	return append(cases,
 		malformed{"LF as separator", "GET\n/ HTTP/1.1\r\nhost: a\r\n\r\n", "400", ""},
-		malformed{"fragment", "GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n", "400", ""},
+		malformed{"fragment", "GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n", "400 kept", ""},
 		malformed{"encoded CRLF", "GET /a%0d%0ax:%20y HTTP/1.1\r\nhost: a\r\n\r\n", "ok", ""},
-		malformed{"encoded NUL", "GET /a%00b HTTP/1.1\r\nhost: a\r\n\r\n", "400", ""},
+		malformed{"encoded NUL", "GET /a%00b HTTP/1.1\r\nhost: a\r\n\r\n", "400 kept", ""},
 		malformed{"overlong UTF-8 of a slash", "GET /%c0%af HTTP/1.1\r\nhost: a\r\n\r\n", "ok", ""},
 		malformed{"overlong target", "GET /" + strings.Repeat("a", 100<<10) + " HTTP/1.1\r\nhost: a\r\n\r\n", "431", ""})
 }

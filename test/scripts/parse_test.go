@@ -2,6 +2,7 @@ package scripts
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -158,8 +159,12 @@ func rewritten(want, got []string) []string {
 	return out
 }
 
+// ephemeral is an address whose port the system chose.
+var ephemeral = regexp.MustCompile(`127\.0\.0\.1:[0-9]{4,}`) // immutable
+
 // volatile is the line with what differs from run to run replaced by *.
 func volatile(line string) string {
+	line = ephemeral.ReplaceAllString(line, "127.0.0.1:*")
 	name, _, ok := strings.Cut(line, ": ")
 	switch strings.ToLower(name) {
 	case "date", "x-request-id", "x-envoy-upstream-service-time":

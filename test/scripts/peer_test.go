@@ -160,7 +160,7 @@ func (p *peer) status(args []string) error {
 		return fmt.Errorf("got %s", m.Text(nil))
 	case m.Err != nil:
 		return fmt.Errorf("broken: %w: %s", m.Err, m.Text(nil))
-	case len(args) > 1 && string(m.Body) != args[1]:
+	case len(args) > 1 && !match(args[1], string(m.Body)):
 		return fmt.Errorf("the body is %q", m.Body)
 	}
 	return nil

@@ -43,7 +43,7 @@ func runFile(t *testing.T, path string) {
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
-	r := &runner{path: path, files: map[string]string{}, peers: map[string]*peer{}, hidden: defaultHidden()}
+	r := &runner{path: path, names: []string{"a"}, files: map[string]string{}, peers: map[string]*peer{}, hidden: defaultHidden()}
 	for _, f := range archive.Files {
 		r.files[f.Name] = string(f.Data)
 	}
@@ -91,15 +91,13 @@ func (r *runner) run(t *testing.T, lab *kit.Lab, sections []section, subtests bo
 			r.t, r.since = t, map[string]int64{}
 			for _, name := range r.names {
 				r.since[name], _ = lab.Upstream(name).Received()
+				lab.Upstream(name).Skip()
 			}
+			defer r.closePeers()
 			for _, one := range s.steps {
 				if err := r.step(one); err != nil {
 					t.Fatalf("%s:%d: %s: %v", r.path, one.line+1, strings.Join(one.words, " "), err)
 				}
-			}
-			for name, p := range r.peers {
-				_ = p.Close() // most are closed already
-				delete(r.peers, name)
 			}
 		}
 		if s.name == "" || !subtests {
@@ -109,6 +107,14 @@ func (r *runner) run(t *testing.T, lab *kit.Lab, sections []section, subtests bo
 		}
 	}
 	r.t = t
+}
+
+// closePeers ends the connections of a section.
+func (r *runner) closePeers() {
+	for name, p := range r.peers {
+		_ = p.Close() // most are closed already
+		delete(r.peers, name)
+	}
 }
 
 // rewrite writes the script back with the blocks that have changed.
@@ -121,7 +127,10 @@ func (r *runner) rewrite(t *testing.T, archive *txtar.Archive) {
 	for _, e := range r.edits {
 		var block []string
 		for _, line := range e.block {
-			block = append(block, "\t"+line)
+			if line != "" {
+				line = "\t" + line
+			}
+			block = append(block, line)
 		}
 		lines = slices.Replace(lines, e.line+1, e.line+1+len(e.step.block), block...)
 	}
@@ -173,7 +182,7 @@ func contains(block []string, text string) error {
 func defaultHidden() map[string]string {
 	return map[string]string{
 		"date": "", "server": "weft", "x-request-id": "", "x-forwarded-proto": "http", "x-envoy-upstream-service-time": "",
-		"x-envoy-expected-rq-timeout-ms": "15000",
+		"x-envoy-expected-rq-timeout-ms": "",
 	}
 }
 

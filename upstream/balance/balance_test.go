@@ -163,7 +163,9 @@ func TestPickAllocatesNothing(t *testing.T) {
 }
 
 func TestLoads(t *testing.T) {
-	level := func(total, healthy, degraded int) Level { return Level{Total: total, Healthy: healthy, Degraded: degraded} }
+	level := func(total, healthy, degraded int) Level {
+		return Level{Total: total, Healthy: healthy, Degraded: degraded}
+	}
 	for _, c := range []struct {
 		name              string
 		levels            []Level

@@ -25,11 +25,15 @@ type Options struct {
 
 // DNS is a Resolver that asks name servers, and /etc/hosts before them.
 type DNS struct {
-	o Options
+	o     Options
+	slots chan struct{} // holds one for each question under way
 
 	mu       sync.Mutex
 	settings *settings // guarded by mu
 }
+
+// mostQuestions is how many questions a resolver puts at the same time; each has a socket.
+const mostQuestions = 64
 
 // NewDNS returns a resolver. It does no I/O before the first lookup.
 func NewDNS(o Options) *DNS {
@@ -39,7 +43,7 @@ func NewDNS(o Options) *DNS {
 	if o.HostsFile == "" {
 		o.HostsFile = hostsFile
 	}
-	return &DNS{o: o}
+	return &DNS{o: o, slots: make(chan struct{}, mostQuestions)}
 }
 
 func (d *DNS) current() *settings {
@@ -152,6 +156,12 @@ func (d *DNS) ask(ctx context.Context, s *settings, name string, qtype uint16) (
 
 // exchange asks one server once, over TCP where the answer does not fit into a datagram.
 func (d *DNS) exchange(ctx context.Context, s *settings, q *dns.Msg, server string) ([]Answer, error) {
+	select {
+	case d.slots <- struct{}{}:
+		defer func() { <-d.slots }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	network := "udp"
 	if d.o.TCP {
 		network = "tcp"

@@ -40,15 +40,13 @@ type Refresher struct {
 	RespectTTL bool          // respect_dns_ttl
 	// FailureBase and FailureMax bound the back-off after failures (dns_failure_refresh_rate); zero means Every.
 	FailureBase, FailureMax time.Duration
-	// Limit bounds lookups under way at the same time; nil does not.
-	Limit chan struct{}
 }
 
 // Run looks the name up until ctx ends and calls report with each outcome, on its own goroutine.
 func (r *Refresher) Run(ctx context.Context, report func([]Answer, error)) {
 	failures := 0
 	for {
-		answers, err := r.lookup(ctx)
+		answers, err := r.Resolver.Lookup(ctx, r.Name, r.Family)
 		if ctx.Err() != nil {
 			return
 		}
@@ -66,18 +64,6 @@ func (r *Refresher) Run(ctx context.Context, report func([]Answer, error)) {
 			return
 		}
 	}
-}
-
-func (r *Refresher) lookup(ctx context.Context) ([]Answer, error) {
-	if r.Limit != nil {
-		select {
-		case r.Limit <- struct{}{}:
-			defer func() { <-r.Limit }()
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-	}
-	return r.Resolver.Lookup(ctx, r.Name, r.Family)
 }
 
 // wait returns the time to the next lookup.

@@ -59,6 +59,8 @@ func failure(ctx context.Context, address string, err error) *Error {
 		e.Kind, e.Cause = Timeout, cause
 	case cause == ErrClosed:
 		e.Kind, e.Cause = Closed, cause
+	case cause != nil:
+		e.Cause = cause
 	case isLocal(err):
 		e.Kind = LocalFailure
 	}

@@ -62,7 +62,7 @@ const address = "10.0.0.1:80"
 
 // A rig is a pool on a network in memory, with one host.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	net     *memory.Network
 	ln      net.Listener
 	o       Options
@@ -73,7 +73,7 @@ type rig struct {
 	gauges  [4]stats.Gauge
 }
 
-func newRig(t *testing.T, change func(*Options, *rig)) *rig {
+func newRig(t testing.TB, change func(*Options, *rig)) *rig {
 	r := &rig{t: t, net: memory.New()}
 	r.limit(1024, 1024, 1024)
 	r.o = Options{

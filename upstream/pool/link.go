@@ -48,14 +48,14 @@ func (l *link) begin(lane uint32, priority int) {
 
 func (l *link) alive() bool { return l.pulse == nil || l.pulse.Alive() }
 
-// fresh reports whether a link that was just taken can be used.
-func (l *link) fresh() bool {
+// fresh reports whether a link that was just taken can be used, and who has ended it if not.
+func (l *link) fresh() (ending, bool) {
 	now := scope.Now()
 	if l.maxed(now) {
 		l.pool.o.Stats(l.lane).CxMaxDurationReached.Inc()
-		return false
+		return endLocal, false
 	}
-	return now-l.idleSince < trust || l.alive()
+	return endRemote, now-l.idleSince < trust || l.alive()
 }
 
 // maxed reports whether the connection has lived for max_connection_duration.

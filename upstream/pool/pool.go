@@ -93,10 +93,11 @@ func (p *Pool) Acquire(ctx context.Context, lane uint32, priority int) (Lease, e
 		p.idle = p.idle[:n-1]
 		l.begin(lane, priority)
 		p.mu.Unlock()
-		if l.fresh() {
+		how, fresh := l.fresh()
+		if fresh {
 			return Lease{Session: l.session, Reused: l.requests > 1, link: l}, nil
 		}
-		l.abandon(endRemote)
+		l.abandon(how)
 	}
 	w, err := p.enqueue(b, lane, priority) // unlocks
 	if err == nil {

@@ -487,3 +487,20 @@ func TestManyUsersAtOnce(t *testing.T) {
 		}
 	})
 }
+
+func BenchmarkAcquire(b *testing.B) {
+	r := newRig(b, nil)
+	l, err := r.pool.Acquire(b.Context(), 0, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	session(l).finish()
+	b.ReportAllocs()
+	for b.Loop() {
+		l, err := r.pool.Acquire(b.Context(), 0, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		session(l).finish()
+	}
+}
