@@ -8,10 +8,12 @@ import (
 	filev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	preservecasev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
 	caresv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
 	getaddrinfov3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/getaddrinfo/v3"
 	re2v3 "github.com/envoyproxy/go-control-plane/envoy/extensions/regex_engines/v3"
 	downstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
+	previoushostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	rawv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 
@@ -40,6 +42,8 @@ func Extensions() extension.Extensions {
 			{Name: "envoy.extensions.upstreams.http.v3.HttpProtocolOptions", Config: &upstreamhttpv3.HttpProtocolOptions{}},
 			{Name: "envoy.network.dns_resolver.cares", Config: &caresv3.CaresDnsResolverConfig{}},
 			{Name: "envoy.network.dns_resolver.getaddrinfo", Config: &getaddrinfov3.GetAddrInfoDnsResolverConfig{}},
+			{Name: "envoy.http.stateful_header_formatters.preserve_case", Config: &preservecasev3.PreserveCaseFormatterConfig{}},
+			{Name: "envoy.retry_host_predicates.previous_hosts", Config: &previoushostsv3.PreviousHostsPredicate{}},
 			{Name: "envoy.regex_engines.google_re2", Config: &re2v3.GoogleRE2{}},
 			{Name: "envoy.resource_monitors.global_downstream_max_connections", Config: &downstreamv3.DownstreamConnectionsConfig{}},
 		},

@@ -88,6 +88,9 @@ func refusal(p *protocol.Error) *exchange.Error {
 var statusBody = map[int]string{400: "Bad Request"}
 
 func (d *Dispatcher) countRefusal(st *Stats, p *protocol.Error) {
+	if p.Stat == "requests_rejected_with_underscores_in_headers" {
+		d.codec.RejectedUnderscore.Inc()
+	}
 	switch p.Status {
 	case 431:
 		st.RqTooLarge.Inc()

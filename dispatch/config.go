@@ -84,7 +84,7 @@ func compileConfig(env *extension.Env, m *hcmv3.HttpConnectionManager, at resour
 		logFirst:       m.GetAccessLogOptions().GetFlushAccessLogOnNewRequest() || m.GetFlushAccessLogOnNewRequest(),
 		options:        env.Options,
 	}
-	c.path = pathRules{m.GetNormalizePath() == nil || m.GetNormalizePath().GetValue(), m.GetMergeSlashes(), m.GetPathWithEscapedSlashesAction()}
+	c.path = pathRules{m.GetNormalizePath().GetValue(), m.GetMergeSlashes(), m.GetPathWithEscapedSlashesAction()}
 	c.host = hostRules{m.GetStripAnyHostPort(), m.GetStripMatchingHostPort(), m.GetStripTrailingHostDot()}
 	c.internal = compileInternal(env, m.GetInternalAddressConfig(), at.Field("internal_address_config"))
 	c.Upgrades = map[string]bool{}

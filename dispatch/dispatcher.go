@@ -15,6 +15,7 @@ import (
 	"github.com/weftproxy/weft/extension"
 	"github.com/weftproxy/weft/internal/scope"
 	"github.com/weftproxy/weft/message"
+	"github.com/weftproxy/weft/observe"
 	"github.com/weftproxy/weft/observe/stats"
 	"github.com/weftproxy/weft/protocol"
 )
@@ -29,6 +30,7 @@ type Dispatcher struct {
 	view     atomic.Pointer[View]
 	stats    *stats.Group[Stats]
 	listener *stats.Group[ListenerStats]
+	codec    *CodecStats
 	rematch  func(*exchange.Exchange)
 	streams  sync.Pool // of *stream
 	date     dateCache
@@ -81,6 +83,7 @@ func (d *Dispatcher) closed(st *Stats, c *conn.Conn, err error) {
 	st.CxDestroy.Inc()
 	st.CxLength.Record(uint64(time.Since(c.Info().Began).Milliseconds()))
 	var broken *protocol.Error
+	var failed *exchange.Error
 	switch {
 	case errors.Is(err, protocol.ErrPeerGone):
 		st.CxDestroyRemote.Inc()
@@ -95,6 +98,7 @@ func (d *Dispatcher) closed(st *Stats, c *conn.Conn, err error) {
 		st.CxMaxRequests.Inc()
 	case errors.Is(err, conn.ErrDraining):
 		st.CxDrainClose.Inc()
+	case errors.As(err, &failed) && failed.Side != exchange.Downstream: // cut off: the client must not take a part for the whole
 	case errors.As(err, &broken):
 		st.CxProtocolError.Inc()
 	case err == nil || remote(err):
@@ -185,6 +189,9 @@ func (d *Dispatcher) answer(ctx context.Context, t *stream) (*message.Response, 
 		return nil, err
 	}
 	d.watchRequest(t)
+	if d.cfg.logFirst {
+		d.log(t, nil, observe.DownstreamStart)
+	}
 	x.At(exchange.Filtering)
 	return x.Run(ctx)
 }

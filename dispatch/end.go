@@ -24,9 +24,7 @@ func (d *Dispatcher) end(t *stream, resp *message.Response, err error) {
 	}
 	d.settle(t, resp, err)
 	d.count(t)
-	if len(d.cfg.logs) > 0 {
-		d.log(t, resp)
-	}
+	d.log(t, resp, observe.DownstreamEnd)
 	d.noteFailure(t, resp, err)
 	d.cfg.options.Live.Leave(x)
 	t.stats.RqActive.Dec()
@@ -81,8 +79,12 @@ func (d *Dispatcher) count(t *stream) {
 }
 
 // log writes the access logs.
-func (d *Dispatcher) log(t *stream, resp *message.Response) {
+func (d *Dispatcher) log(t *stream, resp *message.Response, kind observe.LogType) {
+	if len(d.cfg.logs) == 0 {
+		return
+	}
 	e := t.x.Entry(resp)
+	e.Type = kind
 	if resp != nil {
 		e.Trailer = resp.Body.Trailer()
 	}

@@ -74,7 +74,10 @@ func newDispatcher(env *extension.Env, cfg *Config, key string) *Dispatcher {
 	if env.Listener.Scope != nil {
 		d.listener = stats.NewGroup[ListenerStats](env.Listener.Scope.Scope("http."+cfg.StatPrefix+".", httpTag(cfg.StatPrefix)))
 	}
-	d.server = http1.NewServer(cfg.http1)
+	d.codec = stats.NewGroup[CodecStats](env.Stats.Scope("http1.")).Lane(0)
+	o := cfg.http1
+	o.DroppedUnderscore = d.codec.DroppedUnderscore.Inc
+	d.server = http1.NewServer(o)
 	d.rematch = func(x *exchange.Exchange) { d.match(x, d.view.Load()) }
 	return d
 }

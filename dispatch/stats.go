@@ -60,6 +60,12 @@ type ListenerStats struct {
 	Rq5xx       stats.Counter `stat:"downstream_rq_5xx"`
 }
 
+// CodecStats are the statistics of the HTTP/1 codec of all connection managers, below http1.
+type CodecStats struct {
+	DroppedUnderscore  stats.Counter `stat:"dropped_headers_with_underscores"`
+	RejectedUnderscore stats.Counter `stat:"requests_rejected_with_underscores_in_headers"`
+}
+
 // count adds a finished response with that status; 0, no response at all, counts as 5xx does in no class.
 func (s *Stats) count(status int) {
 	s.RqCompleted.Inc()

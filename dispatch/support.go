@@ -37,9 +37,9 @@ func Support() resource.Support {
 			No("filters", "the connection manager's own http_filters are used for upgrades"),
 		pkg + "HttpConnectionManager.HcmAccessLogOptions": resource.Names("flush_access_log_on_new_request").
 			No("access_log_flush_interval flush_log_on_tunnel_successfully_established", "access logs are written at the end of an exchange"),
-		pkg + "HttpConnectionManager.ForwardProtoConfig": resource.Names("https_destination_ports http_destination_ports"),
-		pkg + "LocalReplyConfig":                         resource.Names("mappers body_format"),
-		pkg + "ResponseMapper":                           resource.Names("filter status_code body body_format_override headers_to_add"),
+		pkg + "ForwardProtoConfig": resource.Names("https_destination_ports http_destination_ports"),
+		pkg + "LocalReplyConfig":   resource.Names("mappers body_format"),
+		pkg + "ResponseMapper":     resource.Names("filter status_code body body_format_override headers_to_add"),
 		pkg + "HttpFilter": resource.Names("name typed_config is_optional disabled").
 			No("config_discovery", "give the filter's configuration in typed_config"),
 		"envoy.config.core.v3.HttpProtocolOptions": resource.Names(`idle_timeout max_connection_duration max_headers_count
