@@ -22,6 +22,9 @@ import (
 	"github.com/weftproxy/weft/exchange"
 	"github.com/weftproxy/weft/extension"
 	"github.com/weftproxy/weft/filter/listener/proxyproto"
+	"github.com/weftproxy/weft/filter/network/connectionlimit"
+	"github.com/weftproxy/weft/filter/network/directresponse"
+	"github.com/weftproxy/weft/filter/network/echo"
 	"github.com/weftproxy/weft/forward"
 	"github.com/weftproxy/weft/listener"
 	"github.com/weftproxy/weft/observe/accesslog"
@@ -33,8 +36,10 @@ import (
 // Extensions lists what is compiled in. The order has no meaning.
 func Extensions() extension.Extensions {
 	return extension.Extensions{
-		HTTP:      []extension.HTTPFilter{router()},
-		Network:   []extension.NetworkFilter{dispatch.Extension(), forward.TCPExtension()},
+		HTTP: []extension.HTTPFilter{router()},
+		Network: []extension.NetworkFilter{
+			dispatch.Extension(), forward.TCPExtension(), echo.Extension(), directresponse.Extension(), connectionlimit.Extension(),
+		},
 		Listener:  []extension.ListenerFilter{proxyproto.Extension()},
 		AccessLog: []extension.AccessLog{fileLog(), stdoutLog(), stderrLog()},
 		Opaque: []extension.Opaque{

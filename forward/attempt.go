@@ -184,14 +184,14 @@ func (f *flight) expired(due scope.Due) error {
 // again decides whether there is another attempt, and how long to wait for it. It closes the response of the one that is over.
 func (f *flight) again(resp *message.Response, err error) (time.Duration, bool) {
 	r := &f.retries
-	wanted, why := false, notReset
+	wanted := false
 	if err == nil {
 		wanted = r.on != 0 && !f.informed.Load() && r.wantsResponse(resp)
 		if !wanted && r.holding {
 			f.counts.RqRetrySuccess.Inc()
 			f.each(classRetrySuccess)
 		}
-	} else if why = f.why(err); why != notReset {
+	} else if why := f.why(err); why != notReset {
 		if f.fresh(why, err) {
 			f.refreshed = true
 			return 0, true

@@ -117,7 +117,7 @@ func (cfg *tcpConfig) compileLogs(env *extension.Env, m *tcpv3.TcpProxy) {
 	if o := m.GetAccessLogOptions(); o != nil {
 		interval = o.GetAccessLogFlushInterval()
 	} else {
-		interval, cfg.logConnected = m.GetAccessLogFlushInterval(), m.GetFlushAccessLogOnConnected() //nolint:staticcheck // deprecated, and in use
+		interval, cfg.logConnected = m.GetAccessLogFlushInterval(), m.GetFlushAccessLogOnConnected()
 	}
 	cfg.logInterval = interval.AsDuration()
 	for i, l := range m.GetAccessLog() {

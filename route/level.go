@@ -96,7 +96,7 @@ func compileMutation(o format.Options, cfg *corev3.HeaderValueOption) (exchange.
 
 // appendAction reads append_action, or the deprecated append.
 func appendAction(cfg *corev3.HeaderValueOption) (exchange.Action, error) {
-	if old := cfg.GetAppend(); old != nil { //nolint:staticcheck // still part of the API
+	if old := cfg.GetAppend(); old != nil {
 		switch {
 		case cfg.GetAppendAction() != corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD:
 			return 0, fmt.Errorf("both append and append_action are specified")

@@ -44,6 +44,8 @@ type Cluster struct {
 	unready  int // endpoints without a first answer, and hosts without a first check
 	closed   bool
 
+	unresolved []bool // by endpoint: its name could not be resolved the last time; each owned by the goroutine that resolves it
+
 	ready   chan struct{} // nil: ready from the start
 	running sync.WaitGroup
 }

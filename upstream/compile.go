@@ -9,6 +9,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/weftproxy/weft/observe/stats"
@@ -64,6 +65,7 @@ func Compile(env CompileEnv, m *clusterv3.Cluster, at resource.Path, p *resource
 		c.ready = make(chan struct{})
 	}
 	c.found = make([][]*Host, len(c.Config.endpoints))
+	c.unresolved = make([]bool, len(c.Config.endpoints))
 	list := make([]*Host, len(c.Config.endpoints))
 	for i, e := range c.Config.endpoints {
 		if e.name == "" {
@@ -214,8 +216,19 @@ func (x *compiler) breakers() {
 			}
 		}
 	}
-	for _, m := range x.m.GetCircuitBreakers().GetPerHostThresholds() {
-		if v := m.GetMaxConnections(); v != nil && m.GetPriority() == corev3.RoutingPriority_DEFAULT {
+	x.perHost()
+}
+
+// perHost takes the limits of single hosts, of which Envoy has one: max_connections, for the default priority.
+func (x *compiler) perHost() {
+	for i, m := range x.m.GetCircuitBreakers().GetPerHostThresholds() {
+		at := x.at.Field("circuit_breakers").Field("per_host_thresholds").Index(i)
+		other := proto.CloneOf(m)
+		other.MaxConnections = nil
+		if m.GetPriority() != corev3.RoutingPriority_DEFAULT || proto.Size(other) > 0 {
+			x.p.Unsupported(at, "only max_connections, without a priority, limits single hosts")
+		}
+		if v := m.GetMaxConnections(); v != nil && x.c.PerHost == 0 {
 			x.c.PerHost = v.GetValue()
 		}
 	}

@@ -89,12 +89,15 @@ func (c *Cluster) resolved(i int, answers []discovery.Answer, err error) {
 	lane.UpdateAttempt.Inc()
 	if err != nil {
 		lane.UpdateFailure.Inc()
-		c.env.Log.Debug("cannot resolve", "cluster", c.Name, "name", c.Config.endpoints[i].name, "error", err)
+		c.noteNames(i, err)
 		return
 	}
 	lane.UpdateSuccess.Inc()
 	if len(answers) == 0 {
 		lane.UpdateEmpty.Inc()
+		c.noteNames(i, errNoAddress)
+	} else {
+		c.noteNames(i, nil)
 	}
 	changed := false
 	if c.Config.Type == LogicalDNS {
@@ -107,6 +110,23 @@ func (c *Cluster) resolved(i int, answers []discovery.Answer, err error) {
 		return
 	}
 	c.rebuild()
+}
+
+// errNoAddress is what is logged of a name that exists without an address, or does not exist.
+var errNoAddress = errors.New("the name has no address")
+
+// noteNames logs that a name cannot be resolved: loudly the first time, then quietly until it can be.
+func (c *Cluster) noteNames(i int, err error) {
+	log := c.env.Log.With("cluster", c.Name, "name", c.Config.endpoints[i].name)
+	switch {
+	case err == nil && c.unresolved[i]:
+		log.Info("resolved again")
+	case err != nil && !c.unresolved[i]:
+		log.Warn("cannot resolve", "error", err)
+	case err != nil:
+		log.Debug("cannot resolve", "error", err)
+	}
+	c.unresolved[i] = err != nil
 }
 
 // move gives the only host of a LOGICAL_DNS cluster its address. Connections to the one before stay. Without an answer nothing changes.

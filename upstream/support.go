@@ -77,7 +77,7 @@ func endpoints() resource.Support {
 	const pkg = "envoy.config.endpoint.v3."
 	return resource.Support{
 		pkg + "ClusterLoadAssignment": resource.Names("endpoints policy").
-			NoEffect("cluster_name", "the cluster's own name counts").
+			YesBut("cluster_name", "the cluster's own name counts").
 			No("named_endpoints", "give the endpoints where they are used"),
 		pkg + "ClusterLoadAssignment.Policy": resource.Names("overprovisioning_factor").
 			No("drop_overloads endpoint_stale_after weighted_priority_health", later),

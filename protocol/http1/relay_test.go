@@ -28,7 +28,6 @@ type relay struct {
 	mu     sync.Mutex
 	idle   []protocol.Session
 	dials  int
-	upCtx  bool // use a plain context upstream
 }
 
 func (r *relay) Freed(s protocol.Session)           { r.mu.Lock(); r.idle = append(r.idle, s); r.mu.Unlock() }

@@ -382,7 +382,7 @@ func (v *serving) drain(b *body) bool {
 		return false
 	}
 	_ = v.c.SetReadDeadline(time.Now().Add(drainTime)) // fails only on a closed socket
-	defer v.c.SetReadDeadline(time.Time{})
+	defer func() { _ = v.c.SetReadDeadline(time.Time{}) }()
 	for n := 0; n <= drainable; {
 		p, err := b.r.take()
 		if err != nil {

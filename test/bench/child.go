@@ -77,7 +77,7 @@ func startOn(cpus cpuSet, cmd *exec.Cmd) error {
 	if err := cpus.bind(0); err != nil {
 		return err
 	}
-	defer unix.SchedSetaffinity(0, &before)
+	defer func() { _ = unix.SchedSetaffinity(0, &before) }() // the thread goes back to the pool as it was, or stays where it is
 	return cmd.Start()
 }
 

@@ -238,7 +238,7 @@ func (l *listener) err(err error) error {
 
 // Close implements net.Listener. Connections that nobody has accepted are reset.
 func (l *listener) Close() error {
-	err := error(l.err(net.ErrClosed))
+	err := l.err(net.ErrClosed)
 	l.once.Do(func() {
 		l.network.mu.Lock()
 		delete(l.network.listeners, key(l.addr))

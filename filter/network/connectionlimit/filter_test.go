@@ -74,7 +74,7 @@ func TestLimits(t *testing.T) {
 }
 
 func TestParkedConnectionsCount(t *testing.T) {
-	end := error(conn.ErrParked)
+	end := conn.ErrParked
 	f, store := compile(t, "", func(context.Context, *conn.Conn) error { return end })
 	c := pipe()
 	for range 3 {

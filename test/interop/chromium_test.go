@@ -1,0 +1,73 @@
+//go:build interop
+
+package interop
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// chromium finds the browser, or fetches it where the tests run as root on Debian.
+func chromium(t *testing.T) string {
+	t.Helper()
+	if _, err := exec.LookPath("chromium"); err != nil && os.Getuid() == 0 {
+		if apt, err := exec.LookPath("apt-get"); err == nil {
+			if _, err := run(t, 5*time.Minute, apt, "install", "-y", "-qq", "--no-install-recommends", "chromium"); err != nil {
+				t.Logf("%v", err)
+			}
+		}
+	}
+	return tool(t, "chromium", "chromium-browser", "google-chrome")
+}
+
+// The parts of a page's report, in its order; stream says whether the parts of a body came one by one, which virtual time hides.
+var pageParts = []string{"events=5", "gzip=50000", "pictures=20", "post=100000", "redirect=true/GET /target", "socket=70006/1000/true", "style=rgb(1, 2, 3)"}
+
+func browserArgs(t *testing.T, more ...string) []string {
+	return append([]string{"--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--no-proxy-server",
+		"--disable-background-networking", "--user-data-dir=" + t.TempDir()}, more...)
+}
+
+func TestChromiumLoadsAPage(t *testing.T) {
+	path := chromium(t)
+	w := startWeft(t, startNode(t), setup{})
+	out, err := run(t, 2*patience, path, browserArgs(t, "--virtual-time-budget=20000", "--dump-dom", "http://"+w.addr+"/page")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range append(pageParts, "stream=", "/500") {
+		if !strings.Contains(out, part) {
+			t.Errorf("no %s in the page", part)
+		}
+	}
+	if t.Failed() {
+		t.Log(tail(out))
+	}
+	w.becomes("http.main.downstream_cx_upgrades_active", 0)
+	w.becomes("http.main.downstream_rq_active", 0)
+}
+
+func TestChromiumStreamsAsBytesCome(t *testing.T) {
+	path := chromium(t)
+	w := startWeft(t, startNode(t), setup{})
+	start(t, path, browserArgs(t, "--remote-debugging-port=0", "http://"+w.addr+"/page")...)
+	report := ""
+	c := client(t)
+	w.eventually(func() error {
+		if report = ask(t, c, "GET", "http://"+w.addr+"/report", nil, nil).body; report == "" {
+			return errNotYet
+		}
+		return nil
+	})
+	for _, part := range append(pageParts, "stream=true/500") {
+		if !strings.Contains(report, part) {
+			t.Errorf("no %s in %q", part, report)
+		}
+	}
+	if n := w.stat("http.main.downstream_rq_5xx"); n != 0 {
+		t.Errorf("%d answers of 5xx", n)
+	}
+}
