@@ -15,6 +15,7 @@ var (
 	errMaxResponse    = &exchange.Error{Stage: exchange.Receive, Side: exchange.Upstream, Status: 504, Body: "downstream duration timeout", Flag: observe.DT, Details: "max_duration_timeout"}
 	errRouteTimeout   = &exchange.Error{Stage: exchange.Receive, Side: exchange.Upstream, Status: 504, Body: "upstream request timeout", Flag: observe.UT, Details: "response_timeout"}
 	errGone           = &exchange.Error{Stage: exchange.Receive, Side: exchange.Downstream, Flag: observe.DC, Details: "downstream_remote_disconnect"}
+	errClosed         = &exchange.Error{Stage: exchange.Receive, Side: exchange.Local, Details: "downstream_local_disconnect"}
 	errMissingHost    = &exchange.Error{Stage: exchange.Decode, Side: exchange.Downstream, Status: 400, Details: "missing_host_header"}
 	errMissingPath    = &exchange.Error{Stage: exchange.Decode, Side: exchange.Downstream, Status: 404, Details: "missing_path_rejected"}
 	errAbsolutePath   = &exchange.Error{Stage: exchange.Decode, Side: exchange.Downstream, Status: 404, Flag: 0, Details: "absolute_path_rejected"}

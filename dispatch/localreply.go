@@ -87,6 +87,9 @@ func (d *Dispatcher) localReply(t *stream, err error) *message.Response {
 		return nil
 	}
 	e := exchange.AsError(err)
+	if closed(x) {
+		e = errClosed.With(err)
+	}
 	resp := x.Reply(e)
 	if e.Status == 0 {
 		t.s.Reset(e)

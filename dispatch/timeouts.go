@@ -85,6 +85,16 @@ func (d *Dispatcher) revive(x *exchange.Exchange) {
 	x.Scope.Arm(scope.Idle, scope.Now()+int64(max(d.cfg.http1.DelayedClose, time.Second)))
 }
 
+// closed reports whether the exchange was cancelled because Weft closes its connection, at the end of a drain. Deadlines say instead
+// what is to be answered.
+func closed(x *exchange.Exchange) bool {
+	if x.Scope == nil || x.Scope.Err() == nil {
+		return false
+	}
+	var e *exchange.Error
+	return !errors.As(x.Scope.Err(), &e)
+}
+
 // gone reports whether the exchange was cancelled because the downstream went away.
 func gone(x *exchange.Exchange) bool {
 	return x.Scope != nil && errors.Is(x.Scope.Err(), protocol.ErrPeerGone)

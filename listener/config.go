@@ -2,6 +2,7 @@ package listener
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -180,6 +181,20 @@ func (c *Config) SameSockets(other *Config) bool {
 		}
 	}
 	return true
+}
+
+// Fixed returns the addresses that the listener opens and no other can: none without bind_to_port, and none whose port the system chooses.
+func (c *Config) Fixed() []string {
+	if !c.bind {
+		return nil
+	}
+	var all []string
+	for i := range c.addresses {
+		if _, port, _ := net.SplitHostPort(c.addresses[i].address); port != "0" {
+			all = append(all, c.addresses[i].address)
+		}
+	}
+	return all
 }
 
 // Inbound reports whether traffic_direction is INBOUND.

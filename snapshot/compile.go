@@ -27,8 +27,9 @@ func Compile(prev *Snapshot, set *resource.Set, env *extension.Env, upstreams up
 		s.addCluster(prev, r, upstreams, &rejected)
 	}
 	s.Clusters = upstream.NewTable(values(s.clusters)...)
+	taken := map[string]string{}
 	for _, r := range set.All(resource.Listener) {
-		s.addListener(prev, r, env, &rejected)
+		s.addListener(prev, r, env, taken, &rejected)
 	}
 	return s, rejected
 }
@@ -51,7 +52,8 @@ func (s *Snapshot) addCluster(prev *Snapshot, r *resource.Resource, env upstream
 	s.clusters[r.Name] = part[*upstream.Cluster]{r.Hash, c}
 }
 
-func (s *Snapshot) addListener(prev *Snapshot, r *resource.Resource, env *extension.Env, rejected *[]resource.Rejection) {
+// addListener compiles a listener. taken says which listener has which address.
+func (s *Snapshot) addListener(prev *Snapshot, r *resource.Resource, env *extension.Env, taken map[string]string, rejected *[]resource.Rejection) {
 	old, had := prev.listeners[r.Name]
 	p := resource.NewProblems(r.Key.String())
 	next := old
@@ -62,6 +64,7 @@ func (s *Snapshot) addListener(prev *Snapshot, r *resource.Resource, env *extens
 	}
 	if !p.HasErrors() {
 		s.checkClusters(next.value, p)
+		checkAddresses(next.value, r, taken, p)
 	}
 	if p.HasErrors() {
 		*rejected = append(*rejected, resource.Rejection{Key: r.Key, Problems: p.All()})
@@ -72,6 +75,18 @@ func (s *Snapshot) addListener(prev *Snapshot, r *resource.Resource, env *extens
 	}
 	s.listeners[r.Name] = next
 	s.Listeners[r.Name] = next.value
+	for _, address := range next.value.Fixed() {
+		taken[address] = r.Name
+	}
+}
+
+// checkAddresses reports addresses that another listener has.
+func checkAddresses(l *listener.Config, r *resource.Resource, taken map[string]string, p *resource.Problems) {
+	for _, address := range l.Fixed() {
+		if other := taken[address]; other != "" {
+			p.Errorf(r.Path.Field("address"), "give each listener an address of its own", "duplicate address %s: listener %q has it", address, other)
+		}
+	}
 }
 
 // checkClusters reports clusters that a listener names and that do not exist.

@@ -2,6 +2,9 @@ package upstream
 
 import (
 	"errors"
+	"log/slog"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,6 +83,56 @@ func TestDNSFailureKeepsHosts(t *testing.T) {
 			t.Errorf("hosts %s", got)
 		}
 	})
+}
+
+// lines is a log that is read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) count(what string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), what)
+}
+
+func TestANameThatCannotBeResolvedIsLoggedOnce(t *testing.T) {
+	for _, tc := range []struct {
+		name, why string
+		fail      error
+	}{
+		{"no answer", errDNS.Error(), errDNS},
+		{"no address", "the name has no address", nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				log := &lines{}
+				w.env.Log = slog.New(slog.NewTextHandler(log, nil))
+				w.names.break_(tc.fail)
+				c := w.start(strict)
+				<-c.Ready()
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if log.count("level=WARN") != 1 || log.count("name=web.test") != 1 || log.count(tc.why) != 1 {
+					t.Errorf("logged %s", log.text.String())
+				}
+				w.names.break_(nil)
+				w.names.set("web.test", "10.0.0.1")
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if log.count("resolved again") != 1 {
+					t.Errorf("logged %s", log.text.String())
+				}
+			})
+		})
+	}
 }
 
 func TestAFailedFirstLookupMakesTheClusterReadyWithoutHosts(t *testing.T) {

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -117,9 +118,12 @@ var errNoAddress = errors.New("the name has no address")
 
 // noteNames logs that a name cannot be resolved: loudly the first time, then quietly until it can be.
 func (c *Cluster) noteNames(i int, err error) {
+	if err == nil && !c.unresolved[i] {
+		return
+	}
 	log := c.env.Log.With("cluster", c.Name, "name", c.Config.endpoints[i].name)
 	switch {
-	case err == nil && c.unresolved[i]:
+	case err == nil:
 		log.Info("resolved again")
 	case err != nil && !c.unresolved[i]:
 		log.Warn("cannot resolve", "error", err)

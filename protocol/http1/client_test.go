@@ -208,6 +208,35 @@ func TestResponseThatBreaksOffIsNotComplete(t *testing.T) {
 	}
 }
 
+func TestResetIsNotTheEndOfACloseDelimitedResponse(t *testing.T) {
+	for _, text := range []string{"HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\nhello"} {
+		for _, early := range []bool{true, false} {
+			reset := make(chan bool)
+			s, _ := open(t, ClientOptions{}, func(o *origin) {
+				o.head()
+				o.say(text)
+				<-reset
+				_ = o.Conn.(*net.TCPConn).SetLinger(0)
+				o.Close()
+				reset <- true
+			})
+			resp, err := s.RoundTrip(under(t), get("/"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			reset <- true
+			<-reset
+			if early {
+				resp.Body.Ready() // may be the one to meet the reset
+			}
+			if b, err := message.ReadAll(resp.Body, 100); err == nil {
+				t.Errorf("a complete response of %q", b)
+			}
+			resp.Body.Close(nil)
+		}
+	}
+}
+
 func TestSessionIsUsedAgain(t *testing.T) {
 	s, own := open(t, ClientOptions{}, func(o *origin) {
 		for range 5 {

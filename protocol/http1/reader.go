@@ -41,6 +41,7 @@ type reader struct {
 
 	ended bool
 	err   error  // why the body broke off
+	late  error  // what the last read of ready failed with, for more
 	bytes uint64 // decoded
 	wire  uint64 // with framing
 }
@@ -219,26 +220,21 @@ func (r *reader) ready(try bool) bool {
 	return r.there()
 }
 
-// failed reports whether an error of a read that does not wait is one that take is to return.
+// failed keeps what a read that does not wait failed with for the one that waits: the socket tells it only once. It reports whether there
+// is anything to tell.
 func (r *reader) failed(err error) bool {
-	if err == conn.ErrWouldBlock || err == conn.ErrBufferFull {
+	if err == conn.ErrWouldBlock || err == conn.ErrBufferFull || r.c.Woken() != nil {
 		return false
 	}
-	if err != io.EOF {
-		return false // the read that waits finds it again, and knows what to make of it
-	}
-	if r.kind == closeFraming || r.kind == tunnelFraming {
-		r.ended = true
-		return true
-	}
-	return false
+	r.late = err
+	return true
 }
 
 // there reports that take would return something without a read.
 func (r *reader) there() bool {
 	r.settle()
 	switch {
-	case r.err != nil, r.ended, len(r.pend) > 0:
+	case r.err != nil, r.late != nil, r.ended, len(r.pend) > 0:
 		return true
 	case r.kind == chunkedFraming:
 		ok, err := r.framed()
@@ -262,8 +258,10 @@ func (r *reader) wanted() int64 {
 
 // more blocks until there are more bytes, and returns how the connection ended otherwise. The last chunk is gone.
 func (r *reader) more() error {
-	var err error
-	if want := r.wanted(); want > conn.SmallBuffer && len(r.c.Buffered()) == 0 && r.c.Raw() != nil {
+	err := r.late
+	if r.late = nil; err != nil {
+		// found by ready
+	} else if want := r.wanted(); want > conn.SmallBuffer && len(r.c.Buffered()) == 0 && r.c.Raw() != nil {
 		err = r.readBig(want, false)
 	} else {
 		err = r.fill()

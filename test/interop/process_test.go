@@ -34,12 +34,21 @@ func TestMain(m *testing.M) {
 		}
 		defer func() { _ = os.RemoveAll(dir) }() // a temporary directory
 		binary = filepath.Join(dir, "weft")
-		if out, err := exec.Command("go", "build", "-o", binary, "github.com/weftproxy/weft/cmd/weft").CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", buildArgs(binary)...).CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 			return 1
 		}
 		return m.Run()
 	}())
+}
+
+// buildArgs are go's for building Weft: with the race detector where the tests have it.
+func buildArgs(out string) []string {
+	args := []string{"build"}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	return append(args, "-o", out, "github.com/weftproxy/weft/cmd/weft")
 }
 
 // A process is a running peer, or Weft.
@@ -97,6 +106,9 @@ func (p *process) stop() {
 	}
 	_ = syscall.Kill(group, syscall.SIGKILL) // as above
 	<-p.done
+	if strings.Contains(p.out.String(), "WARNING: DATA RACE") {
+		p.t.Error("a data race")
+	}
 	if p.t.Failed() {
 		p.t.Logf("%s says:\n%s", filepath.Base(p.cmd.Path), tail(p.out.String()))
 	}

@@ -17,7 +17,7 @@ type setup struct {
 	proxyProtocol bool // the listener expects the PROXY protocol
 	connect       bool // CONNECT is terminated: its bytes go to the upstream
 	edge          bool // the peer is the client: use_remote_address
-	faithful      bool // paths are not normalized, informational responses are passed on
+	faithful      bool // paths are not normalized, any method is allowed, the upstream says 100
 }
 
 // A weft is a running Weft.
@@ -42,7 +42,7 @@ static_resources:
           use_remote_address: EDGE
           normalize_path: NORMALIZE
           proxy_100_continue: FAITHFUL
-          http_protocol_options: {accept_http_10: true, default_host_for_http_10: default.example, enable_trailers: true}
+          http_protocol_options: {accept_http_10: true, default_host_for_http_10: default.example, enable_trailers: true, allow_custom_methods: FAITHFUL}
           upgrade_configs: [{upgrade_type: websocket}, {upgrade_type: CONNECT, enabled: CONNECT_ENABLED}]
           access_log:
           - name: envoy.access_loggers.stdout

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weftproxy/weft/transport"
+	"github.com/weftproxy/weft/transport/memory"
 )
 
 // An Upstream is a fake host: it records what it sees and answers as told, by default 200 with its name as the body. Safe for
@@ -72,6 +73,16 @@ func (u *Upstream) Refuses() {
 		_ = ln.Close() // which ends its accept loop
 	}
 	u.Drop(false)
+}
+
+// Hangs makes connecting to the upstream take for ever, where the network is in memory.
+func (u *Upstream) Hangs() error {
+	n, ok := u.network.(*memory.Network)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	n.Hang(u.addr)
+	return nil
 }
 
 // Drop closes the upstream's connections, with a reset or in order.

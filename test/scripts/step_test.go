@@ -201,6 +201,8 @@ func (r *runner) upstream(s step) error {
 			return err
 		}
 		r.peers[args[1]] = &peer{p, true}
+	case "hangs":
+		return u.Hangs()
 	case "drops":
 		u.Drop(false)
 	case "aborts":
