@@ -19,13 +19,13 @@ func Support() resource.Support {
 		"envoy.config.bootstrap.v3.LayeredRuntime": resource.Names("layers"),
 		"envoy.config.bootstrap.v3.RuntimeLayer": resource.Names("name").
 			YesBut("static_layer", "keys that a runtime_key names, "+RuntimeMaxConnections+" and "+RuntimeListenerLimit+"<name>"+RuntimeListenerLimitSuffix).
-			NoEffect("admin_layer", "the runtime cannot be modified while running").
+			Yes("admin_layer").
 			No("disk_layer", "use static_layer").
 			No("rtds_layer", "there is no control plane"),
 		"envoy.config.bootstrap.v3.Bootstrap.ApplicationLogConfig": resource.Names("log_format"),
 		"envoy.config.bootstrap.v3.Bootstrap.ApplicationLogConfig.LogFormat": resource.Fields{}.
 			YesBut("json_format", "selects JSON; the keys are fixed").
-			YesBut("text_format", "selects text; the pattern has no effect"),
+			YesBut("text_format", "the flags of the pattern that --log-format takes"),
 		"envoy.config.metrics.v3.StatsConfig": resource.Names("stats_matcher histogram_bucket_settings").
 			NoEffect("use_all_default_tags", "the default tags are always extracted").
 			No("stats_tags allow_default_tag_overrides", "only the default tags are extracted"),
@@ -43,12 +43,12 @@ func Support() resource.Support {
 
 func bootstrapFields() resource.Fields {
 	return resource.Names("node static_resources cluster_manager stats_config stats_flush_interval admin "+
-		"header_prefix use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config application_log_config").
+		"stats_flush_on_admin use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config application_log_config").
 		YesBut("layered_runtime", "static layers only").
 		YesBut("overload_manager", "the downstream_connections resource monitor only").
 		YesBut("default_regex_engine", "RE2 only").
 		YesBut("stats_flush_interval", "there are no sinks: it only sets when interval histograms start anew").
-		NoEffect("stats_flush_on_admin", "the admin page always shows current values").
+		YesBut("header_prefix", "x-envoy only, which is the default; anything else is an error").
 		NoEffect("stats_eviction_interval", "statistics are kept").
 		NoEffect("deferred_stat_options", "statistics take memory only when they are used").
 		NoEffect("watchdog watchdogs", "the Go runtime has no threads to watch").

@@ -59,8 +59,8 @@ function png(width, height) {
   return Buffer.concat([Buffer.from('89504e470d0a1a0a', 'hex'), chunk('IHDR', head), chunk('IDAT', zlib.deflateSync(pixels)), chunk('IEND', Buffer.alloc(0))])
 }
 
-// page loads everything that a page may and writes what came into its body.
-const page = `<!doctype html><meta charset=utf-8><title>interop</title><link rel=stylesheet href=/style.css><div id=pictures></div><pre id=result>loading</pre>
+// page loads everything that a page may and writes what came into its body. The picture /hold delays its load event until then.
+const page = `<!doctype html><meta charset=utf-8><title>interop</title><link rel=stylesheet href=/style.css><div id=pictures></div><pre id=result>loading</pre><img src=/hold>
 <script type=module>
 const done = []
 const picture = (i) => new Promise((ok, no) => { const p = new Image(); p.onload = () => ok(p.naturalWidth === 10 + i); p.onerror = no; p.src = '/png?' + (10 + i); document.getElementById('pictures').append(p) })
@@ -90,7 +90,7 @@ await fetch('/report', { method: 'POST', body: document.getElementById('result')
 </script>`
 
 function serve(port) {
-  let report = '' // of a page that has loaded everything
+  const held = [] // answers that wait until a page has loaded everything
   const server = http.createServer((req, res) => {
     const url = new URL(req.url, 'http://x')
     switch (url.pathname) {
@@ -114,9 +114,9 @@ function serve(port) {
         res.on('close', () => clearInterval(t))
         break
       }
+      case '/hold': held.push(res); break
       case '/report':
-        if (req.method === 'GET') { res.end(report); break }
-        req.on('data', (d) => { report += d }).on('end', () => res.end())
+        req.resume().on('end', () => { res.end(); held.splice(0).forEach((r) => { r.setHeader('content-type', 'image/png'); r.end(png(1, 1)) }) })
         break
       default: res.end(req.method + ' ' + req.url)
     }
