@@ -299,8 +299,12 @@ func TestTCPFailures(t *testing.T) {
 				if r.Flags != tt.flags || r.Attempts != tt.tries {
 					t.Errorf("flags %v, want %v; %d attempts", r.Flags, tt.flags, r.Attempts)
 				}
-				if failed := r.Flags&observe.UF != 0; failed != (r.UpstreamFailure != "") {
-					t.Errorf("failure %q", r.UpstreamFailure)
+				want := ""
+				if strings.HasPrefix(tt.name, "refused") {
+					want = "delayed connect error: Connection refused"
+				}
+				if r.UpstreamFailure != want {
+					t.Errorf("failure %q, want %q", r.UpstreamFailure, want)
 				}
 				for name, want := range tt.stats {
 					b.want(name, want)

@@ -161,7 +161,7 @@ func (t *tcpFlight) connect() error {
 			return err
 		}
 		t.record.Flags |= observe.UF
-		t.record.UpstreamFailure = err.Error()
+		t.record.UpstreamFailure = transportReason(classify(err), err)
 		if attempt >= cfg.attempts {
 			t.record.Flags |= observe.URX
 			t.cluster.Stats(t.c.Lane).CxConnectAttemptsExceeded.Inc()

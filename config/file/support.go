@@ -37,6 +37,7 @@ func Support() resource.Support {
 			No("actions loadshed_points buffer_factory_config", "only the downstream_connections monitor is supported"),
 		"envoy.config.overload.v3.ResourceMonitor":                                                 resource.Names("name typed_config"),
 		"envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig": resource.Names("max_active_downstream_connections"),
+		"envoy.config.bootstrap.v3.RuntimeLayer.AdminLayer":                                        resource.Fields{},
 		"envoy.extensions.regex_engines.v3.GoogleRE2":                                              resource.Fields{},
 	}
 }

@@ -77,6 +77,7 @@ func (p *Pool) settle(d *dialing, l *link, err error) {
 
 // open connects and opens a session. It holds a place of Connections, which it gives back when it fails.
 func (p *Pool) open(ctx context.Context, lane uint32, priority int) (*link, error) {
+	p.countVersion(p.o.Stats(lane))
 	l, err := p.connect(ctx, lane, priority)
 	if err != nil {
 		return nil, err
@@ -102,7 +103,6 @@ func (p *Pool) connect(ctx context.Context, lane uint32, priority int) (*link, e
 	s.CxActive.Inc()
 	p.host.CxTotal.Inc()
 	p.host.CxActive.Inc()
-	p.countVersion(s)
 	began := scope.Now()
 	network, address := p.target()
 	local := p.o.Local
