@@ -165,7 +165,10 @@ func (d *Dispatcher) begin(ctx context.Context, s protocol.Stream) *stream {
 	x.Request.Informer, t.proxied = t, d.cfg.ProxyContinue
 	x.Lane, x.Random, x.Clusters = c.Lane, rand.Uint64(), t.view.Clusters
 	x.Scope, _ = ctx.(*scope.Scope)
-	x.Record.Start, x.Record.Began = scope.Now(), time.Now()
+	x.Record.Began = time.Now()
+	if x.Record.Start = s.Counts().RequestDone; x.Record.Start == 0 {
+		x.Record.Start = scope.Now()
+	}
 	x.Record.Protocol = s.Version().String()
 	s.SetOwner(t)
 	t.stats.RqTotal.Inc()

@@ -37,7 +37,9 @@ func (d *Dispatcher) end(t *stream, resp *message.Response, err error) {
 // settle completes the record.
 func (d *Dispatcher) settle(t *stream, resp *message.Response, err error) {
 	r, n := &t.x.Record, t.s.Counts()
-	r.Done = scope.Now()
+	if r.Done = n.ResponseDone; r.Done == 0 {
+		r.Done = scope.Now()
+	}
 	r.RequestDone, r.FirstSent = n.RequestDone, n.ResponseBegan
 	r.BytesIn, r.BytesOut = n.RequestBody, n.ResponseBody
 	r.HeadIn, r.HeadOut, r.WireIn, r.WireOut = n.RequestHead, n.ResponseHead, n.RequestWire, n.ResponseWire

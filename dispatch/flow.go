@@ -18,7 +18,7 @@ type flow struct {
 // Next implements message.Body.
 func (f *flow) Next() ([]byte, error) {
 	p, err := f.Body.Next()
-	if f.idle != 0 && f.scope.Armed(scope.Idle) != 0 {
+	if err == nil && f.idle != 0 && f.scope.Armed(scope.Idle) != 0 {
 		f.scope.Extend(scope.Idle, scope.Now()+f.idle)
 	}
 	if err == io.EOF && f.ended != nil {

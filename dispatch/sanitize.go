@@ -9,19 +9,23 @@ import (
 	"github.com/weftproxy/weft/message"
 )
 
-// internalOnly are the headers that only an internal client may send: they steer the router.
-var internalOnly = [...]message.Known{ // immutable
-	message.XEnvoyInternal, message.XEnvoyRetryOn, message.XEnvoyRetryGRPCOn, message.XEnvoyMaxRetries,
-	message.XEnvoyUpstreamAltStatName, message.XEnvoyUpstreamRqTimeoutMs, message.XEnvoyUpstreamRqPerTryTimeoutMs,
-	message.XEnvoyUpstreamRqTimeoutAltResponse, message.XEnvoyExpectedRqTimeoutMs, message.XEnvoyForceTrace,
-	message.XEnvoyIPTags, message.XEnvoyHedgeOnPerTryTimeout, message.XEnvoyRetriableStatusCodes,
-	message.XEnvoyRetriableHeaderNames, message.XEnvoyOriginalPath, message.XEnvoyOriginalHost,
-}
+// Whom a header is taken from.
+const (
+	never     uint8 = iota
+	always          // every client that is not internal: the header steers the router
+	atTheEdge       // every client of an edge proxy that is not internal
+)
 
-// edgeOnly are the headers that no client may send to an edge proxy.
-var edgeOnly = [...]message.Known{ // immutable
-	message.XEnvoyDecoratorOperation, message.XEnvoyDownstreamServiceCluster, message.XEnvoyDownstreamServiceNode,
-	message.XEnvoyOriginalPath, message.XEnvoyOriginalHost,
+// notFromOutside says which well-known headers an external client must not send. Immutable.
+var notFromOutside = [256]uint8{
+	message.XEnvoyInternal: always, message.XEnvoyRetryOn: always, message.XEnvoyRetryGRPCOn: always,
+	message.XEnvoyMaxRetries: always, message.XEnvoyUpstreamAltStatName: always, message.XEnvoyUpstreamRqTimeoutMs: always,
+	message.XEnvoyUpstreamRqPerTryTimeoutMs: always, message.XEnvoyUpstreamRqTimeoutAltResponse: always,
+	message.XEnvoyExpectedRqTimeoutMs: always, message.XEnvoyForceTrace: always, message.XEnvoyIPTags: always,
+	message.XEnvoyHedgeOnPerTryTimeout: always, message.XEnvoyRetriableStatusCodes: always,
+	message.XEnvoyRetriableHeaderNames: always, message.XEnvoyOriginalPath: always, message.XEnvoyOriginalHost: always,
+	message.XEnvoyDecoratorOperation: atTheEdge, message.XEnvoyDownstreamServiceCluster: atTheEdge,
+	message.XEnvoyDownstreamServiceNode: atTheEdge,
 }
 
 // sanitize makes the request's headers say what Weft knows and not what the client claims: addresses, protocol, internal
@@ -148,13 +152,10 @@ func (d *Dispatcher) setScheme(r *message.Request, info *conn.Info) {
 
 // stripInternal removes what an external client must not say.
 func (d *Dispatcher) stripInternal(h *message.Header, edge bool, internalHeaders []string) {
-	if edge {
-		for _, k := range edgeOnly {
-			h.DelKnown(k)
+	for i := range h.Slots() {
+		if _, _, k, ok := h.At(i); ok && (notFromOutside[k] == always || edge && notFromOutside[k] == atTheEdge) {
+			h.DelAt(i)
 		}
-	}
-	for _, k := range internalOnly {
-		h.DelKnown(k)
 	}
 	for _, name := range internalHeaders {
 		h.Del(name)

@@ -48,16 +48,15 @@ func (f *flight) attempt() (*message.Response, error) {
 		x.At(exchange.Receive)
 	}
 	resp, err := lease.Session.RoundTrip(f.context(), x.Request)
-	now := scope.Now()
 	if err != nil {
 		f.started = f.started || !nothingSent(err)
-		f.end(now)
+		f.end(scope.Now())
 		f.log()
 		return nil, err
 	}
 	x.At(exchange.Receive)
 	f.started = true
-	f.received(lease.Session, now)
+	f.received(lease.Session)
 	return resp, nil
 }
 
@@ -121,9 +120,11 @@ func (f *flight) end(now int64) {
 }
 
 // received writes down what is known when the head is there. The session may serve somebody else as soon as the body has ended.
-func (f *flight) received(s protocol.Session, now int64) {
+func (f *flight) received(s protocol.Session) {
 	r, n := &f.x.Record, s.Counts()
-	r.UpstreamFirst = now
+	if r.UpstreamFirst = n.ResponseBegan; r.UpstreamFirst == 0 {
+		r.UpstreamFirst = scope.Now()
+	}
 	r.UpstreamHeadOut, r.UpstreamHeadIn = n.RequestHead, n.ResponseHead
 	r.UpstreamWireOut, r.UpstreamWireIn = n.RequestHead, n.ResponseHead
 	r.UpstreamSent = n.RequestDone

@@ -8,7 +8,9 @@ func Support() resource.Support {
 		"envoy.config.bootstrap.v3.Bootstrap": bootstrapFields(),
 		"envoy.config.bootstrap.v3.Bootstrap.StaticResources": resource.Names("listeners clusters").
 			No("secrets", "name certificate files where they are used"),
-		"envoy.config.bootstrap.v3.Admin": resource.Names("address socket_options ignore_global_conn_limit allow_paths").
+		"envoy.config.bootstrap.v3.Admin": resource.Names("address allow_paths").
+			NoEffect("ignore_global_conn_limit", "connections to the admin page never count").
+			No("socket_options", "").
 			NoEffect("access_log access_log_path", "requests to the admin page are not logged").
 			NoEffect("profile_path", "profiles are at /debug/pprof"),
 		"envoy.config.bootstrap.v3.ClusterManager": resource.Names("upstream_bind_config").

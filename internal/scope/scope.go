@@ -43,7 +43,7 @@ type Scope struct {
 	done   chan struct{} // made on demand
 	wakers [maxWakers]Waker
 	timer  *time.Timer
-	armed  int64 // when timer fires; 0: not running
+	armed  atomic.Int64 // when timer fires; 0: not running; stored with mu held
 
 	due [dueCount]atomic.Int64
 }
@@ -90,7 +90,7 @@ func (s *Scope) Close() {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
-	s.armed = 0
+	s.armed.Store(0)
 }
 
 func closeOnce(c chan struct{}) {
@@ -168,6 +168,10 @@ func (s *Scope) Arm(d Due, at int64) {
 	if at == 0 {
 		return
 	}
+	// The deadline is stored before armed is read, and tick clears armed before it reads the deadlines: one of the two sees the other.
+	if armed := s.armed.Load(); armed != 0 && armed <= at {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.schedule(at)
@@ -181,10 +185,10 @@ func (s *Scope) Armed(d Due) int64 { return s.due[d].Load() }
 
 // schedule makes the timer fire no later than at. mu is held.
 func (s *Scope) schedule(at int64) {
-	if s.armed != 0 && s.armed <= at {
+	if armed := s.armed.Load(); armed != 0 && armed <= at {
 		return
 	}
-	s.armed = at
+	s.armed.Store(at)
 	wait := time.Duration(max(at-Now(), 0))
 	if s.timer == nil {
 		s.timer = time.AfterFunc(wait, s.tick)
@@ -197,7 +201,7 @@ func (s *Scope) schedule(at int64) {
 func (s *Scope) tick() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.armed = 0
+	s.armed.Store(0)
 	now := Now()
 	var next int64
 	for d := range s.due {

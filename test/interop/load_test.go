@@ -27,10 +27,12 @@ func TestWrkSeesNoErrors(t *testing.T) {
 		{"to the end", []string{"-c", "16", "-H", "Accept-Encoding: gzip", "http://" + w.addr + "/closed/text.txt"}},
 		{"uploads", []string{"-c", "32", "-s", script, "http://" + w.addr + "/hints"}},
 		{"a connection a request", []string{"-c", "16", "-H", "Connection: close", "http://" + w.addr + "/plain/small.txt"}},
+		{"nginx closes after seven", []string{"-c", "32", "http://" + w.addr + "/few/small.txt"}},
+		{"nginx closes always", []string{"-c", "32", "http://" + w.addr + "/once/small.txt"}},
 		{"through HAProxy", []string{"-c", "32", "http://" + startHAProxy(t, w.addr).addr + "/plain/small.txt"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			out, err := run(t, patience, tool(t, "wrk"), append([]string{"-t", "1", "-d", "2s", "--timeout", "10s"}, c.args...)...)
+			out, err := run(t, patience, tool(t, "wrk"), append([]string{"-t", "1", "-d", "1s", "--timeout", "10s"}, c.args...)...)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -35,12 +35,14 @@ http {
   access_log off; log_not_found off; default_type application/octet-stream; types { text/plain txt; text/html html; }
   client_body_temp_path ROOT/body; proxy_temp_path ROOT/proxy; fastcgi_temp_path ROOT/fastcgi; uwsgi_temp_path ROOT/uwsgi;
   scgi_temp_path ROOT/scgi;
-  client_max_body_size 0; keepalive_requests 100000; gzip_types text/plain; gzip_min_length 1; gzip_http_version 1.0; gzip_proxied any;
+  client_max_body_size 0; keepalive_requests 1000000; gzip_types text/plain; gzip_min_length 1; gzip_http_version 1.0; gzip_proxied any;
   upstream next { server NEXT; keepalive 8; }
   map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
   server {
     listen LISTEN; root ROOT/files;
     location / { gzip on; }
+    location /few/ { alias ROOT/files/; keepalive_requests 7; }
+    location /once/ { alias ROOT/files/; keepalive_timeout 0; }
     location /plain/ { alias ROOT/files/; }
     location /closed/ { alias ROOT/files/; gzip on; chunked_transfer_encoding off; }
     location /trailer/ { alias ROOT/files/; gzip on; add_trailer X-Sum "of $uri"; }

@@ -433,6 +433,8 @@ func TestRawConnections(t *testing.T) {
 		}
 		raw.Close(true)
 		raw.Close(true)
+		r.expect("cx_total", r.stats.CxTotal.Value(), 1)
+		r.expect("cx_http1_total", r.stats.CxHTTP1Total.Value(), 0)
 		r.expect("cx_tx_bytes_total", r.stats.CxTxBytesTotal.Value(), 5)
 		r.expect("cx_destroy_remote_with_active_rq", r.stats.CxDestroyRemoteWithActive.Value(), 1)
 		r.balanced()
