@@ -422,6 +422,7 @@ func TestTCPDrain(t *testing.T) {
 			b := newTCP(t, n, `, "checkDrainClose": `+strconv.FormatBool(check), host(t, n, echoHost))
 			nc := b.dial()
 			exchangeBytes(t, nc, "x")
+			synctest.Wait() // both directions wait for bytes
 			(<-b.conns).Drain()
 			if _, err := nc.Write([]byte("y")); err != nil {
 				t.Fatal(err)

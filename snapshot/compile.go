@@ -93,9 +93,14 @@ func checkAddresses(l *listener.Config, r *resource.Resource, taken map[string]s
 func (s *Snapshot) checkClusters(l *listener.Config, p *resource.Problems) {
 	for _, b := range l.Built() {
 		for at, name := range b.Clusters {
-			if s.Clusters.Find(name) == nil {
-				p.Errorf(at, "define it under static_resources.clusters", "unknown cluster %q", name)
+			if s.Clusters.Find(name) != nil {
+				continue
 			}
+			hint := "define it under static_resources.clusters"
+			if s.Set.Get(resource.Key{Type: resource.Cluster, Name: name}) != nil {
+				hint = "it is defined, and has errors of its own"
+			}
+			p.Errorf(at, hint, "unknown cluster %q", name)
 		}
 	}
 }
