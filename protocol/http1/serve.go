@@ -17,7 +17,7 @@ import (
 
 // yields is how often a goroutine lets others run before a read whose answer may be on its way: the read then finds it, and saves
 // one that finds nothing and a turn of the poller.
-const yields = 2
+const yields = 1
 
 // turn is after how many requests a connection goes without yielding, and so most likely to the poller. As long as every goroutine finds its
 // read answered the run queue is never empty, and the poller is asked only every 10 ms: connections that wait there would starve.
