@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"github.com/weftproxy/weft/server"
@@ -15,6 +17,11 @@ the fields that are accepted without effect. The exit status is 1 if any problem
 	}
 	cmd.Flags().SortFlags = false
 	addConfigFlags(cmd.Flags(), &o)
-	cmd.RunE = func(*cobra.Command, []string) error { return server.Validate(o) }
+	cmd.RunE = func(*cobra.Command, []string) error {
+		if o.ConfigPath == "" && o.ConfigYAML == "" {
+			return errors.New("no configuration: give one with -c FILE or --config-yaml")
+		}
+		return server.Validate(o)
+	}
 	return cmd
 }

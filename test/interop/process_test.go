@@ -159,16 +159,6 @@ func (p *process) eventually(f func() error) {
 	}
 }
 
-// wait waits until the process has ended by itself.
-func (p *process) wait(limit time.Duration) error {
-	select {
-	case <-p.done:
-		return p.err
-	case <-time.After(limit):
-		return fmt.Errorf("not ended within %v", limit)
-	}
-}
-
 // run runs a program to its end and returns what it prints, standard error first if it has failed.
 func run(t *testing.T, limit time.Duration, path string, args ...string) (string, error) {
 	t.Helper()
