@@ -45,6 +45,7 @@ type stream struct {
 	upgrade bool
 	proxied bool // 100 is the upstream's to say (proxy_100_continue)
 	stats   *Stats
+	entry   observe.Entry // what the access logs look at; part of the stream so that logging allocates nothing
 }
 
 // Inform implements message.Informer: informational responses of the upstream go on to the client, but for 100 where Weft says it

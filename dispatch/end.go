@@ -85,13 +85,13 @@ func (d *Dispatcher) log(t *stream, resp *message.Response, kind observe.LogType
 	if len(d.cfg.logs) == 0 {
 		return
 	}
-	e := t.x.Entry(resp)
-	e.Type = kind
+	t.entry = t.x.Entry(resp)
+	t.entry.Type = kind
 	if resp != nil {
-		e.Trailer = resp.Body.Trailer()
+		t.entry.Trailer = resp.Body.Trailer()
 	}
 	for _, w := range d.cfg.logs {
-		w.Log(&e)
+		w.Log(&t.entry)
 	}
 }
 
@@ -127,7 +127,7 @@ func (d *Dispatcher) release(t *stream) {
 	t.s.SetOwner(nil)
 	t.x.Reset()
 	t.s, t.view, t.stats, t.upgrade = nil, nil, nil, false
-	t.in, t.out = flow{}, flow{}
+	t.in, t.out, t.entry = flow{}, flow{}, observe.Entry{}
 	d.streams.Put(t)
 }
 
