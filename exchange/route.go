@@ -1,7 +1,6 @@
 package exchange
 
 import (
-	"context"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -43,12 +42,9 @@ type Route struct {
 	ConnectConfig  bool // CONNECT is terminated here and its payload forwarded
 	IncludeAttempt struct{ Request, Response bool }
 	Overrides      map[string]Override // typed_per_filter_config of all levels by filter name; often shared between routes
-	HashPolicy     []HashPolicy
-	Shadow         []Mirror
-	Decorator      string
-	StatPrefix     string           // "": no statistics of the route's own
-	Clusters       *VirtualClusters // of the virtual host; nil: none
-	Stat           any              // the virtual cluster's or route's statistics, owned by forward
+	Decorator      string              // operation name for the span; nothing reads it before there is tracing
+	StatPrefix     string              // "": no statistics of the route's own
+	Clusters       *VirtualClusters    // of the virtual host; nil: none
 }
 
 // An Override is what one typed_per_filter_config says about a filter. The dispatcher compiles it when the route table is; nothing
@@ -155,15 +151,3 @@ const (
 	RetryGRPCResourceExhausted
 	RetryGRPCUnavailable
 )
-
-// A HashPolicy computes a part of the hash that consistent balancers use.
-type HashPolicy interface {
-	// Hash returns a hash and whether there was anything to hash. Terminal policies end the computation when they had.
-	Hash(ctx context.Context, x *Exchange) (h uint64, ok, terminal bool)
-}
-
-// A Mirror is one request_mirror_policies entry.
-type Mirror struct {
-	Cluster, Header string
-	Percent         float64
-}

@@ -10,10 +10,8 @@ type Request struct {
 	Header                          Header // without Host (see Authority), Connection and framing fields: codecs own those
 	Body                            Body   // never nil
 	Length                          int64  // of the body in bytes; -1 when unknown, 0 when there is none
-	Oneway                          bool   // RPC: nobody waits for a response
 	Native                          any    // the codec's own frame, resent as it is (id patched) if nothing was edited
 	Informer                        Informer
-	Preserve                        bool // the names' spelling came from HTTP/1 and may go on to HTTP/1 as it is
 }
 
 // An Informer receives the informational (1xx) responses that arrive before the final one. The header is borrowed for the

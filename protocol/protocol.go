@@ -82,11 +82,11 @@ type Stream interface {
 
 // Counts are the bytes of one stream, for access logs and histograms. Owned by the stream; read when ServeStream is at its end.
 type Counts struct {
-	RequestHead, ResponseHead   uint64 // encoded header sections
-	RequestBody, ResponseBody   uint64 // decoded body bytes
-	RequestWire, ResponseWire   uint64 // everything, framing included
-	RequestDone, ResponseBegan  int64  // scope.Now at the last request byte and at the first response byte; 0: not yet
-	ResponseDone, FirstUpstream int64  // scope.Now at the last response byte; reserved
+	RequestHead, ResponseHead  uint64 // encoded header sections
+	RequestBody, ResponseBody  uint64 // decoded body bytes
+	RequestWire, ResponseWire  uint64 // everything, framing included
+	RequestDone, ResponseBegan int64  // scope.Now at the last request byte and at the first response byte; 0: not yet
+	ResponseDone               int64  // scope.Now at the last response byte
 }
 
 // A Client opens sessions on connections that were dialled.

@@ -284,7 +284,6 @@ func (v *serving) begin(st *stream, refused *protocol.Error) {
 	kind := noFraming
 	st.body.begin(st, -1)
 	st.req.Body = message.NoBody
-	st.req.Preserve = true
 	switch {
 	case refused != nil && !soft(refused):
 		st.last = true
