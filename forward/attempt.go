@@ -56,7 +56,7 @@ func (f *flight) attempt() (*message.Response, error) {
 	}
 	x.At(exchange.Receive)
 	f.started = true
-	f.received(lease.Session)
+	f.received(resp)
 	return resp, nil
 }
 
@@ -120,8 +120,12 @@ func (f *flight) end(now int64) {
 }
 
 // received writes down what is known when the head is there. The session may serve somebody else as soon as the body has ended.
-func (f *flight) received(s protocol.Session) {
-	r, n := &f.x.Record, s.Counts()
+func (f *flight) received(resp *message.Response) {
+	var n protocol.Counts
+	if call, ok := resp.Owner.(protocol.Call); ok {
+		n = *call.Counts()
+	}
+	r := &f.x.Record
 	if r.UpstreamFirst = n.ResponseBegan; r.UpstreamFirst == 0 {
 		r.UpstreamFirst = scope.Now()
 	}

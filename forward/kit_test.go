@@ -139,6 +139,7 @@ func (s *session) RoundTrip(ctx context.Context, r *message.Request) (*message.R
 		}
 		r.Body.Close(err)
 		s.owner.Gone(s, err)
+		s.owner.Freed(s)
 		return nil, err
 	}
 	s.body = doneBody{Body: resp.Body, s: s, q: r}
@@ -146,11 +147,11 @@ func (s *session) RoundTrip(ctx context.Context, r *message.Request) (*message.R
 	return resp, nil
 }
 
+func (s *session) Streams() int              { return 1 }
 func (s *session) Free() int                 { return 1 }
 func (s *session) Used() bool                { return s.used }
 func (s *session) Conn() *conn.Conn          { return s.c }
 func (s *session) Version() protocol.Version { return protocol.HTTP11 }
-func (s *session) Counts() *protocol.Counts  { return &s.n }
 func (s *session) Close(error)               { s.c.Close() }
 
 // doneBody gives the session back when the body is closed.
@@ -179,7 +180,6 @@ func (b *doneBody) Close(cause error) {
 	if b.err != nil || cause != nil {
 		b.q.Body.Close(cause)
 		b.s.owner.Gone(b.s, errors.Join(b.err, cause))
-		return
 	}
 	b.s.owner.Freed(b.s)
 }

@@ -94,12 +94,17 @@ type Client interface {
 	Open(ctx context.Context, c *conn.Conn, o Owner) (Session, error)
 }
 
-// An Owner learns when a session has a slot for another stream. It is the pool.
+// An Owner learns when a session has a slot for another stream. It is the pool. Its methods may be called by any goroutine, also while
+// RoundTrip or the Close of a response body is under way, and never with a lock of the session's held.
 type Owner interface {
-	// Freed is called, once for each RoundTrip, when its stream is over and the session may take another. When the session
-	// cannot take any more it calls Gone instead, once in its life, after which it may be closed.
+	// Freed is called once for each RoundTrip, when its stream is over.
 	Freed(s Session)
+	// Gone is called at most once in a session's life: it takes no more streams. Streams that are open go on, and are Freed, unless
+	// the connection itself has failed. Where a stream's end is the reason, Gone comes before its Freed. A nil cause means that
+	// the peer announced it in good order. Once gone and without streams, the session is to be closed.
 	Gone(s Session, cause error)
+	// Resized is called when the number of streams that the session may carry at once has changed (SETTINGS_MAX_CONCURRENT_STREAMS).
+	Resized(s Session)
 }
 
 // A Session is an open upstream connection.
@@ -107,14 +112,22 @@ type Session interface {
 	// RoundTrip returns at the response head. It blocks the caller until then; request bodies that are not there yet are pumped
 	// by a goroutine that ends before the response body's Close returns. After that, or after an error, r is untouched.
 	// The error is a *Error where the peer broke the protocol, the context's cause, or what the socket said.
+	// The response's Owner is a Call.
 	RoundTrip(ctx context.Context, r *message.Request) (*message.Response, error)
-	Free() int  // streams that may start now
-	Used() bool // a request was sent on it before: what fails now may be the peer closing an idle connection
+	Streams() int // how many it may carry at once: 1 for a protocol of one at a time; changes with Owner.Resized
+	Free() int    // streams that may start now, 0 once it is gone
+	Used() bool   // a request was sent on it before: what fails now may be the peer closing an idle connection
 	Conn() *conn.Conn
 	Version() Version
-	// Counts are of the stream that RoundTrip last began on a session of one stream at a time.
-	Counts() *Counts
+	// Close ends the connection; streams that are open fail with cause. It waits for the session's goroutines.
 	Close(cause error)
+}
+
+// A Call is the Owner of a response that a Session returned: it takes the memory back and knows what the stream cost. Counts are valid
+// until Release.
+type Call interface {
+	message.Releaser
+	Counts() *Counts
 }
 
 // An Error is a message that breaks the protocol, or a limit.
@@ -144,6 +157,23 @@ func (e *BrokenError) Error() string { return fmt.Sprintf("protocol: connection 
 
 // Unwrap returns the cause.
 func (e *BrokenError) Unwrap() error { return e.Cause }
+
+// A ResetError is a stream that the peer ended while the connection goes on (RST_STREAM), or that a GOAWAY excluded. RoundTrip and the
+// response body's Next return it; below a server it is the cause with
+// which the stream's scope is cancelled.
+type ResetError struct {
+	Code     uint32 // the HTTP/2 or HTTP/3 error code
+	Refused  bool   // the peer says that it has not acted on the request: REFUSED_STREAM, or a GOAWAY that excludes it
+	HeadSeen bool   // a part of the response head had arrived
+}
+
+// Error implements error.
+func (e *ResetError) Error() string {
+	if e.Refused {
+		return "protocol: stream refused by the peer"
+	}
+	return fmt.Sprintf("protocol: stream reset by the peer (code %d)", e.Code)
+}
 
 // A BodyError is the failure of the request's own body while RoundTrip was sending it: not the upstream's doing.
 type BodyError struct{ Cause error }

@@ -396,6 +396,7 @@ func (x *call) closed(cause error) {
 	if !free {
 		s.gone.Store(true)
 		s.owner.Gone(s, cause)
+		s.owner.Freed(s)
 		return
 	}
 	s.c.Release()
@@ -431,10 +432,11 @@ func (x *call) abandon(cause error) {
 	x.reg.Stop()
 	x.s.gone.Store(true)
 	x.s.owner.Gone(x.s, cause)
+	x.s.owner.Freed(x.s)
 }
 
-// count returns what was counted so far.
-func (x *call) count() *protocol.Counts {
+// Counts implements protocol.Call.
+func (x *call) Counts() *protocol.Counts {
 	n := &x.counts
 	n.RequestDone = x.sentAt.Load()
 	if !x.pumping || x.sentAt.Load() != 0 {

@@ -489,7 +489,7 @@ func TestUpgradeIsATunnelWithHalfClose(t *testing.T) {
 	if b := consume(t, resp); b != "hi you said one two" {
 		t.Errorf("got %q", b)
 	}
-	if freed, gone := own.counts(); freed != 0 || gone != 1 {
+	if freed, gone := own.counts(); freed != 1 || gone != 1 {
 		t.Errorf("freed %d, gone %d", freed, gone)
 	}
 }

@@ -137,7 +137,7 @@ func decodeResponse(b []byte, step int, head bool) (d decoded) {
 	}
 	resp.Body.Close(err)
 	resp.Release()
-	if freed, gone := own.counts(); freed+gone != 1 {
+	if freed, gone := own.counts(); freed != 1 || gone > 1 {
 		panic("the session was not given back once")
 	}
 	return d

@@ -188,6 +188,7 @@ type owner struct {
 	freed, gone int
 }
 
+func (o *owner) Resized(protocol.Session)     {}
 func (o *owner) Freed(protocol.Session)       { o.mu.Lock(); o.freed++; o.mu.Unlock() }
 func (o *owner) Gone(protocol.Session, error) { o.mu.Lock(); o.gone++; o.mu.Unlock() }
 

@@ -30,7 +30,15 @@ type relay struct {
 	dials  int
 }
 
-func (r *relay) Freed(s protocol.Session)           { r.mu.Lock(); r.idle = append(r.idle, s); r.mu.Unlock() }
+func (r *relay) Resized(protocol.Session) {}
+func (r *relay) Freed(s protocol.Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.Free() > 0 {
+		r.idle = append(r.idle, s)
+	}
+}
+
 func (r *relay) Gone(s protocol.Session, err error) { s.Close(err) }
 
 func (r *relay) take() (protocol.Session, error) {

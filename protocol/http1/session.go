@@ -15,8 +15,7 @@ type session struct {
 	cl    *Client
 	c     *conn.Conn
 	owner protocol.Owner
-	last  *call // that RoundTrip began last
-	used  bool  // a request was sent and answered before
+	used  bool // a request was sent and answered before
 	busy  atomic.Bool
 	gone  atomic.Bool
 }
@@ -30,20 +29,15 @@ func (s *session) Used() bool                { return s.used }
 func (s *session) Conn() *conn.Conn          { return s.c }
 func (s *session) Version() protocol.Version { return protocol.HTTP11 }
 
+// Streams implements protocol.Session.
+func (s *session) Streams() int { return 1 }
+
 // Free implements protocol.Session.
 func (s *session) Free() int {
 	if s.busy.Load() || s.gone.Load() {
 		return 0
 	}
 	return 1
-}
-
-// Counts implements protocol.Session. They are valid until the response is released.
-func (s *session) Counts() *protocol.Counts {
-	if s.last == nil {
-		return &protocol.Counts{}
-	}
-	return s.last.count()
 }
 
 // Alive reports whether an idle session can still be used: the peer has neither closed it nor sent anything unasked. It costs a system
@@ -63,7 +57,6 @@ func (s *session) Wake(cause error) { s.c.Wake(cause) }
 // response is the caller's until its Release.
 func (s *session) RoundTrip(ctx context.Context, r *message.Request) (*message.Response, error) {
 	x := s.cl.call(s, ctx, r)
-	s.last = x
 	if err := x.encode(r); err != nil {
 		unfit := *err
 		unfit.NothingSent = true

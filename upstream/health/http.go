@@ -15,6 +15,9 @@ const mostBody = 64 << 10
 // Freed implements protocol.Owner.
 func (p *probe) Freed(protocol.Session) {}
 
+// Resized implements protocol.Owner.
+func (p *probe) Resized(protocol.Session) {}
+
 // Gone implements protocol.Owner.
 func (p *probe) Gone(protocol.Session, error) { p.spent = true }
 

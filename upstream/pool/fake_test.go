@@ -41,11 +41,11 @@ func (s *fakeSession) RoundTrip(context.Context, *message.Request) (*message.Res
 	s.used = true
 	return &message.Response{Status: 200, Body: message.NoBody}, nil
 }
+func (s *fakeSession) Streams() int              { return 1 }
 func (s *fakeSession) Free() int                 { return 1 }
 func (s *fakeSession) Used() bool                { return s.used }
 func (s *fakeSession) Conn() *conn.Conn          { return s.c }
 func (s *fakeSession) Version() protocol.Version { return protocol.HTTP11 }
-func (s *fakeSession) Counts() *protocol.Counts  { return &protocol.Counts{} }
 func (s *fakeSession) Alive() bool               { return !s.dead.Load() }
 func (s *fakeSession) Close(cause error) {
 	if cause == nil {
@@ -53,6 +53,12 @@ func (s *fakeSession) Close(cause error) {
 	}
 	s.closed.Store(&cause)
 	_ = s.c.Close()
+}
+
+// fail ends the stream with the session.
+func (s *fakeSession) fail(cause error) {
+	s.owner.Gone(s, cause)
+	s.owner.Freed(s)
 }
 
 // finish ends the stream well.

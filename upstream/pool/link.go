@@ -112,6 +112,9 @@ func (l *link) worn(now int64) bool {
 	return false
 }
 
+// Resized implements protocol.Owner.
+func (l *link) Resized(protocol.Session) {}
+
 // Gone implements protocol.Owner. A nil cause means that the last stream ended well and the peer wants no more.
 func (l *link) Gone(_ protocol.Session, cause error) {
 	p := l.pool
@@ -126,9 +129,6 @@ func (l *link) Gone(_ protocol.Session, cause error) {
 	}
 	p.grow()
 	p.mu.Unlock()
-	if l.busy {
-		p.o.Breaker(l.priority).Requests.Done()
-	}
 	how := endLocal
 	switch {
 	case cause == nil:

@@ -251,7 +251,7 @@ func TestAFailedConnectionMakesRoomForWaiters(t *testing.T) {
 		got := make(chan Lease)
 		go func() { got <- r.acquire() }()
 		synctest.Wait()
-		session(first).owner.Gone(first.Session, errBroken)
+		session(first).fail(errBroken)
 		session(<-got).finish()
 		r.expect("cx_total", r.stats.CxTotal.Value(), 2)
 		r.expect("cx_destroy_remote_with_active_rq", r.stats.CxDestroyRemoteWithActive.Value(), 1)
@@ -373,7 +373,7 @@ func TestCloseEndsWaitersAndWakesUsers(t *testing.T) {
 		if _, err := l.Session.Conn().Read(make([]byte, 1)); err != errBroken {
 			t.Errorf("the user reads %v", err)
 		}
-		session(l).owner.Gone(l.Session, errBroken)
+		session(l).fail(errBroken)
 		synctest.Wait()
 		r.balanced()
 		if _, err := r.pool.Acquire(t.Context(), 0, 0); !errors.As(err, &e) || e.Kind != Closed {
@@ -411,7 +411,7 @@ func TestGoneOfAnIdleSession(t *testing.T) {
 func TestCloseNotifyIsNotAFailure(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, r *rig) {
 		a := r.acquire()
-		session(a).owner.Gone(a.Session, nil)
+		session(a).fail(nil)
 		r.expect("cx_close_notify", r.stats.CxCloseNotify.Value(), 1)
 		r.expect("cx_destroy_with_active_rq", r.stats.CxDestroyWithActive.Value(), 0)
 		r.balanced()
@@ -471,7 +471,7 @@ func TestManyUsersAtOnce(t *testing.T) {
 					time.Sleep(time.Duration(j%3) * time.Millisecond)
 					switch (i + j) % 11 {
 					case 0:
-						session(l).owner.Gone(l.Session, errBroken)
+						session(l).fail(errBroken)
 					case 1:
 						l.Release()
 					default:
