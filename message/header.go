@@ -2,6 +2,7 @@ package message
 
 import (
 	"iter"
+	"slices"
 	"unsafe"
 
 	"github.com/weftproxy/weft/internal/race"
@@ -62,6 +63,9 @@ func (h *Header) Block(b []byte) (base int) {
 // Spare returns the unused memory of the arena as an empty slice, so that text can be put together where Block will keep it
 // without a copy. Nothing else may be added to the header meanwhile.
 func (h *Header) Spare() []byte { return h.arena[len(h.arena):] }
+
+// Grow makes room for n more bytes of text, which Spare then has.
+func (h *Header) Grow(n int) { h.arena = slices.Grow(h.arena, n) }
 
 // AddAt appends a field whose name and value are in the arena already, at offsets that Block makes known.
 func (h *Header) AddAt(name, nameLen, value, valueLen int) Known {
@@ -124,6 +128,9 @@ func equalFold2(a, b string) bool {
 	}
 	return true
 }
+
+// EqualFold reports whether two strings are the same but for the case of ASCII letters.
+func EqualFold(a, b string) bool { return len(a) == len(b) && equalFold2(a, b) }
 
 // Get returns the value of the first field of that name, "" when there is none.
 func (h *Header) Get(name string) string {

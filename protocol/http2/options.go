@@ -69,6 +69,9 @@ type ServerOptions struct {
 	// ResetCount streams, and at least half of ResetCount in all, ended by a reset within ResetAge.
 	ResetCount int           // 0: 500; < 0: no limit
 	ResetAge   time.Duration // 0: 1 s
+
+	ProxyContinue bool   // proxy_100_continue: the codec sends no 100 of its own
+	TooManyResets func() // called when premature resets close a connection (downstream_rq_too_many_premature_resets); may be nil
 }
 
 // ClientOptions are the settings of an upstream codec.

@@ -22,5 +22,4 @@ type Stats struct {
 	TxFlushTimeout           stats.Counter `stat:"tx_flush_timeout"`
 	TxReset                  stats.Counter `stat:"tx_reset"`
 	StreamsActive            stats.Gauge   `stat:"streams_active"`
-	PendingSendBytes         stats.Gauge   `stat:"pending_send_bytes"`
 }

@@ -1,0 +1,270 @@
+package http2
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+
+	"github.com/weftproxy/weft/conn"
+	"github.com/weftproxy/weft/internal/scope"
+	"github.com/weftproxy/weft/message"
+	"github.com/weftproxy/weft/protocol"
+)
+
+// A session is an upstream connection: many requests at a time.
+type session struct {
+	mux
+	r     reader
+	cl    *Client
+	owner protocol.Owner
+	used  atomic.Bool
+
+	// Guarded by mu.
+	nextID uint32
+	active int
+	limit  int   // of active
+	gone   error // why no more streams may start; nil: they may
+	told   bool  // the owner was told
+	spent  bool  // stream numbers have run out
+
+	pings keepalive // of the reader's goroutine
+	heard int64     // scope.Now at the last stream's end; guarded by mu
+}
+
+func (s *session) Conn() *conn.Conn          { return s.c }
+func (s *session) Version() protocol.Version { return protocol.HTTP2 }
+func (s *session) Used() bool                { return s.used.Load() }
+
+// Streams implements protocol.Session.
+func (s *session) Streams() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.limit
+}
+
+// Free implements protocol.Session.
+func (s *session) Free() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone != nil || s.failed != nil {
+		return 0
+	}
+	return max(s.limit-s.active, 0)
+}
+
+// Close implements protocol.Session. The session's goroutines end soon after.
+func (s *session) Close(cause error) {
+	if cause == nil {
+		cause = errSessionUp
+	}
+	s.giveUp(cause)
+}
+
+// read reads the connection to its end, and closes it.
+func (s *session) read() {
+	s.pings.begin(&s.mux)
+	err := s.r.run()
+	s.mu.Lock()
+	var fault *connError
+	switch {
+	case errors.As(err, &fault):
+		s.goAway(0, fault.code)
+	case s.failed == nil && !remote(err):
+		s.goAway(0, CodeNo)
+	}
+	s.mu.Unlock()
+	if !remote(err) {
+		s.c.Revive()
+		_ = s.c.SetWriteDeadline(nowPlus(lastWords)) // fails only on a closed socket
+		s.flusher.Wait()
+	}
+	s.kill(err)
+	s.c.Wake(err)
+	s.flusher.Wait()
+	s.alarm.Close()
+	_ = s.c.Close() // nothing is left to lose
+	s.depart(err)
+}
+
+// depart tells the owner, once, that no more streams may start.
+func (s *session) depart(cause error) {
+	s.mu.Lock()
+	if s.gone == nil {
+		s.gone = errSessionUp
+		if cause != nil {
+			s.gone = cause
+		}
+	}
+	told := s.told
+	s.told = true
+	s.mu.Unlock()
+	if !told {
+		s.owner.Gone(s, cause)
+	}
+}
+
+// RoundTrip implements protocol.Session. Errors are *protocol.Error, *protocol.BrokenError, *protocol.ResetError, *protocol.BodyError or the
+// cause of ctx. The response is the caller's until its Release.
+func (s *session) RoundTrip(ctx context.Context, r *message.Request) (*message.Response, error) {
+	x := s.cl.call(s, ctx, r)
+	err := x.begin(r)
+	if err == nil {
+		err = x.exchange(r)
+	}
+	if err != nil {
+		x.abandon(err)
+		return nil, err
+	}
+	return &x.resp, nil
+}
+
+// head implements side: the head of a response, or trailers.
+func (s *session) head(f frame, block []byte) error {
+	if f.id&1 == 0 || s.fresh(f.id) {
+		return errStreamID
+	}
+	s.mu.Lock()
+	st := s.table.find(f.id)
+	if st == nil {
+		s.mu.Unlock()
+		s.stats.HeadersCbNoStream.Inc()
+		s.r.dec.Begin(block)
+		if _, err := s.r.dec.Skip(); err != nil {
+			return errCompression
+		}
+		return nil
+	}
+	// The section goes into the call's memory, which is its user's to give away: hence under the lock.
+	x := st.call
+	var q fieldSet
+	err := s.r.section(x.section0(), block, AllowUnderscores, &q)
+	if err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	bad := x.took(&q, f, len(block)+frameHead)
+	if bad != nil {
+		err = s.cutLocked(st, CodeProtocol, bad)
+		s.stats.RxMessagingError.Inc()
+	}
+	s.mu.Unlock()
+	return err
+}
+
+// cut implements side.
+func (s *session) cut(st *stream, code Code, why error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cutLocked(st, code, why)
+}
+
+// cutLocked is cut with mu held.
+func (s *session) cutLocked(st *stream, code Code, why error) error {
+	var fault *connError
+	if why == errLengthBody {
+		why = errDataSurplus
+	} else if errors.As(why, &fault) {
+		why = &protocol.Error{Status: 502, Details: "http2.protocol_error", Reason: fault.reason}
+	}
+	st.breakOff(why)
+	if st.cutOff {
+		return nil
+	}
+	st.cutOff = true
+	return s.resetStream(st.id, code)
+}
+
+// reset implements side.
+func (s *session) reset(st *stream, code Code) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.cutOff = true
+	if st.ended {
+		st.halt = message.ErrBodyClosed // the response is complete: the server wants no more of the request
+		st.writable.Broadcast()
+		return nil
+	}
+	st.breakOff(&protocol.ResetError{Code: uint32(code), Refused: code == CodeRefused, HeadSeen: st.call.state >= headThere})
+	return nil
+}
+
+// fresh implements side.
+func (s *session) fresh(id uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return id&1 == 0 || id >= s.nextID
+}
+
+// opened implements side.
+func (s *session) opened() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return uint64(s.nextID / 2)
+}
+
+// strayed implements side: data for a stream that was given up.
+func (s *session) strayed(frame) error { return nil }
+
+// ended implements side. mu is held.
+func (s *session) ended(st *stream) { st.call.counts.ResponseDone = scope.Now() }
+
+// goneAway implements side: streams that the server will not look at may be tried elsewhere.
+func (s *session) goneAway(last uint32, code Code) error {
+	s.mu.Lock()
+	for id, st := range s.table.all() {
+		if id > last {
+			st.cutOff = true
+			st.breakOff(&protocol.ResetError{Code: uint32(code), Refused: true})
+		}
+	}
+	if s.gone == nil {
+		s.gone = io.EOF
+	}
+	s.mu.Unlock()
+	var cause error
+	if code != CodeNo {
+		cause = &protocol.ResetError{Code: uint32(code)}
+	}
+	s.depart(cause)
+	return nil
+}
+
+// resized implements side.
+func (s *session) resized() {
+	s.mu.Lock()
+	limit := int(min(s.o.MaxStreams, s.peerStreams))
+	changed := limit != s.limit
+	s.limit = limit
+	s.mu.Unlock()
+	if changed {
+		s.owner.Resized(s)
+	}
+}
+
+// pong implements side.
+func (s *session) pong(p []byte) error {
+	s.pings.pong(p)
+	return nil
+}
+
+// rung implements side.
+func (s *session) rung(bits uint32) error {
+	if bits&(alarmDead|alarmVerdict) != 0 {
+		if err := s.sentence(); err != nil {
+			return err
+		}
+	}
+	if bits&alarmPing != 0 {
+		s.pings.ping()
+	}
+	return s.pings.rung(bits&(1<<scope.Request) != 0, bits&(1<<scope.Response) != 0)
+}
+
+// broke makes an error of a stream what its user expects of a connection that failed. mu is held.
+func (s *session) broke(st *stream, err error) error {
+	if err == nil || s.failed == nil || err != s.failed {
+		return err
+	}
+	return &protocol.BrokenError{Cause: err, NothingSent: s.sent <= st.call.at, HeadSeen: st.call.state >= headThere}
+}
