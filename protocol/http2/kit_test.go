@@ -294,3 +294,18 @@ func over(ids ...uint32) func(*transcript) bool {
 		return true
 	}
 }
+
+// hold answers /now at once and keeps everything else until it is cancelled.
+func hold(ctx context.Context, s protocol.Stream) {
+	if s.Request().Path != "/now" {
+		<-ctx.Done()
+		s.Reset(scope.Cause(ctx))
+		return
+	}
+	_ = s.Respond(reply(200, "now"))
+}
+
+// large answers with a megabyte.
+func large(_ context.Context, s protocol.Stream) {
+	_ = s.Respond(reply(200, strings.Repeat("x", 1<<20)))
+}
