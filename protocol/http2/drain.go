@@ -55,6 +55,9 @@ func (v *serving) rung(bits uint32) error {
 	} else if bits&alarmDrain != 0 {
 		v.drain(nil)
 	}
+	if due(scope.TryIdle) {
+		v.trim()
+	}
 	if due(scope.Try) {
 		v.drainLast()
 	}

@@ -36,6 +36,7 @@ type serving struct {
 	early   int   // streams reset early
 
 	// Guarded by mu.
+	crew     crew
 	active   int // streams that are open
 	handlers int // that have not returned; those of reset streams included
 	closing  bool
@@ -132,6 +133,9 @@ func (v *serving) end(err error) error {
 	}
 	v.kill(why)
 	v.cancelAll(why)
+	v.mu.Lock()
+	v.crew.dismissAll()
+	v.mu.Unlock()
 	v.running.Wait()
 	v.c.Wake(why) // the reader may have revived it meanwhile
 	v.flusher.Wait()
@@ -321,6 +325,7 @@ func (v *serving) launch(st *serverStream, f frame) {
 	v.active++
 	v.handlers++
 	idle := v.active == 1
+	w := v.crew.pop()
 	v.mu.Unlock()
 	if idle {
 		v.alarm.Extend(scope.Idle, 0)
@@ -328,8 +333,13 @@ func (v *serving) launch(st *serverStream, f frame) {
 	if most := v.s.o.MaxRequests; most > 0 && v.streams >= uint64(most) {
 		v.drain(protocol.ErrMaxRequests)
 	}
+	if w != nil {
+		w.next <- st
+		return
+	}
 	v.running.Add(1)
-	go st.runFn() // ends when the handler returns
+	v.watchCrew()
+	go v.work(st) // ends when the handler has returned and the worker is not needed
 }
 
 // trailers takes a second section of a stream that is open.

@@ -18,7 +18,6 @@ type serverStream struct {
 	scope  scope.Scope
 	counts protocol.Counts
 	owner  any
-	runFn  func() // run, made once so that starting a goroutine allocates nothing
 
 	began    int64           // scope.Now when it was opened
 	over     bool            // it no longer counts as open; guarded by mu
@@ -36,7 +35,6 @@ func (s *Server) stream(v *serving) *serverStream {
 	st, _ := s.streams.Get().(*serverStream)
 	if st == nil {
 		st = &serverStream{}
-		st.runFn = st.run
 		st.scope.Init(st.fire)
 	}
 	st.v = v
@@ -78,27 +76,27 @@ func (st *serverStream) prepare(end bool) {
 // fire implements the scope's deadlines.
 func (st *serverStream) fire(d scope.Due) error { return st.v.h.Expired(st, d) }
 
-// run is the life of the stream on its goroutine.
-func (st *serverStream) run() {
+// run is the life of the stream on the goroutine of w, which may take another stream when it returns true.
+func (st *serverStream) run(w *worker) (again bool) {
 	v := st.v
-	defer v.running.Done()
 	if st.refused != nil {
 		v.h.RefuseStream(&st.scope, st, st.refused)
 	} else {
 		v.h.ServeStream(&st.scope, st)
 	}
 	answered := st.answered
-	st.finish()
+	st.stop(nil)
 	st.scope.End()
+	again = st.finish(w)
 	st.release()
 	if answered != nil {
 		close(answered)
 	}
+	return again
 }
 
-// finish brings the stream to its end: what is not complete is reset.
-func (st *serverStream) finish() {
-	st.stop(nil)
+// finish brings the stream to its end: what is not complete is reset. It reports whether w is kept for another stream.
+func (st *serverStream) finish(w *worker) bool {
 	v := st.v
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -112,6 +110,7 @@ func (st *serverStream) finish() {
 	v.over(s)
 	s.leave()
 	v.handlers--
+	return v.crew.rest(w)
 }
 
 // code is what the stream is reset with.
