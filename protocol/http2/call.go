@@ -143,8 +143,7 @@ func (s *session) admit() error {
 		go s.depart(nil) // ends at once; not here, where a lock is held
 		return &protocol.ResetError{Refused: true}
 	}
-	now := scope.Now()
-	if d := s.o.PingIdleInterval; d > 0 && s.active == 0 && s.heard != 0 && now-s.heard >= int64(d) {
+	if d := s.o.PingIdleInterval; d > 0 && s.active == 0 && s.heard != 0 && scope.Now()-s.heard >= int64(d) {
 		s.rouse(alarmPing)
 	}
 	return nil
@@ -316,7 +315,6 @@ func (x *call) await() error {
 // taken completes the response. mu is held.
 func (x *call) taken() error {
 	x.state = headTaken
-	x.counts.ResponseBegan = scope.Now()
 	r := &x.resp
 	r.Owner = x
 	r.Body = message.Body(x)
@@ -377,6 +375,7 @@ func (x *call) took(q *fieldSet, f frame, size int) *protocol.Error {
 		x.resp.Length = 0
 	}
 	x.state = headThere
+	x.counts.ResponseBegan = x.s.r.now
 	if end {
 		x.resp.Length = 0
 		x.finished0()

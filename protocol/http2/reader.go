@@ -43,7 +43,8 @@ type reader struct {
 	block   []byte // that section so far
 	conts   int    // CONTINUATION frames of that section
 
-	empty      int // consecutive frames with an empty payload
+	now        int64 // scope.Now at the last read: when everything that is buffered arrived
+	empty      int   // consecutive frames with an empty payload
 	priorities uint64
 	updates    uint64
 }
@@ -147,6 +148,7 @@ func (r *reader) fill(n int) error {
 		err := c.Fill()
 		switch {
 		case err == nil:
+			r.now = scope.Now()
 			return nil
 		case err == conn.ErrBufferFull:
 			c.Grow(max(n, conn.LargeBuffer))

@@ -416,7 +416,7 @@ func (v *serving) reset(s *stream, code Code) error {
 	v.over(s)
 	s.leave()
 	s.cutOff = true
-	early := scope.Now()-s.srv.began < int64(v.s.o.ResetAge)
+	early := v.r.now-s.srv.began < int64(v.s.o.ResetAge)
 	v.mu.Unlock()
 	s.srv.scope.Cancel(why)
 	if early {
@@ -471,7 +471,7 @@ func (v *serving) strayed(f frame) error {
 
 // ended implements side. mu is held.
 func (v *serving) ended(s *stream) {
-	s.srv.counts.RequestDone = scope.Now()
+	s.srv.counts.RequestDone = v.r.now
 	if s.sent {
 		v.over(s)
 	}

@@ -60,7 +60,7 @@ func (st *serverStream) release() {
 
 // prepare completes a stream that has its number.
 func (st *serverStream) prepare(end bool) {
-	st.began = scope.Now()
+	st.began = st.v.r.now
 	st.scope.Begin(st.v.ctx)
 	st.scope.Watch(&st.stream)
 	r := &st.req

@@ -207,7 +207,7 @@ func (s *session) opened() uint64 {
 func (s *session) strayed(frame) error { return nil }
 
 // ended implements side. mu is held.
-func (s *session) ended(st *stream) { st.call.counts.ResponseDone = scope.Now() }
+func (s *session) ended(st *stream) { st.call.counts.ResponseDone = s.r.now }
 
 // goneAway implements side: streams that the server will not look at may be tried elsewhere.
 func (s *session) goneAway(last uint32, code Code) error {
