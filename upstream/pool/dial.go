@@ -9,19 +9,54 @@ import (
 	"github.com/weftproxy/weft/transport"
 )
 
-// grow starts as many dials as there are waiters without one, within the limits. mu is held.
-func (p *Pool) grow() {
-	w := p.waiting.first
-	for range p.waiting.n - len(p.dials) {
-		if p.closed || !p.mayConnect(w.lane, w.priority, len(p.live)+len(p.dials)) {
+// grow starts dials for the waiters of a band that the dials under way will not serve, within the limits. mu is held.
+func (p *Pool) grow(b *band) {
+	for b.waiting.n > b.dials*p.expected() && !p.closed && !p.mute(b) {
+		w := b.waiting.first
+		if !p.mayConnect(w.lane, w.priority, b.usable+b.dials) {
 			return
 		}
 		p.start(w.lane, w.priority)
 	}
 }
 
-// mayConnect takes a place for one more connection. A host without any gets its first one whatever the breaker says: otherwise
-// nothing would ever serve those who wait for it.
+// assumed is how many streams a host is taken to allow on a connection until it says so (RFC 9113 section 6.5.2 asks for no fewer).
+const assumed = 100
+
+// expected returns how many waiters a connection that is on its way will probably serve. mu is held.
+func (p *Pool) expected() int {
+	if !multiplexed(p.o.Version) {
+		return 1
+	}
+	n := p.usual
+	if n == 0 {
+		n = assumed
+		if p.o.MaxStreams > 0 {
+			n = p.o.MaxStreams
+		}
+	}
+	if p.o.MaxRequests > 0 {
+		n = int(min(int64(n), p.o.MaxRequests))
+	}
+	return n
+}
+
+// mute reports whether there is a connection on which the host allows no stream at all for the time being: it would hardly on another
+// one. mu is held.
+func (p *Pool) mute(b *band) bool {
+	if !multiplexed(p.o.Version) {
+		return false
+	}
+	for _, l := range p.live {
+		if l.shared && !l.closing && l.most <= 0 && l.band == b {
+			return true
+		}
+	}
+	return false
+}
+
+// mayConnect takes a place for one more connection. Where have is 0 there is none that could serve, and the first one comes whatever the
+// breaker says: otherwise nothing would ever serve those who wait for it. mu is held.
 func (p *Pool) mayConnect(lane uint32, priority, have int) bool {
 	connections := &p.o.Breaker(priority).Connections
 	switch {
@@ -31,7 +66,7 @@ func (p *Pool) mayConnect(lane uint32, priority, have int) bool {
 			p.o.Stats(lane).CxOverflow.Inc()
 		}
 		return true
-	case p.o.MaxConnections > 0 && have >= p.o.MaxConnections, !connections.Try():
+	case p.o.MaxConnections > 0 && len(p.live)+len(p.dials) >= p.o.MaxConnections, !connections.Try():
 		p.o.Stats(lane).CxOverflow.Inc()
 		return false
 	}
@@ -48,31 +83,43 @@ func (p *Pool) start(lane uint32, priority int) {
 		p.dials = make(map[*dialing]struct{})
 	}
 	p.dials[d] = struct{}{}
+	b := p.band(priority)
+	b.dials++
 	p.running.Go(func() {
 		defer cancel(nil)
 		l, err := p.open(ctx, lane, priority)
-		p.settle(d, l, err)
+		p.mu.Lock()
+		delete(p.dials, d)
+		b.dials--
+		p.settle(b, l, err)
+		p.unlock()
 	})
 }
 
-// settle hands a new session on, or the failure to everybody who waits.
-func (p *Pool) settle(d *dialing, l *link, err error) {
-	p.mu.Lock()
-	delete(p.dials, d)
-	if err != nil {
-		p.eject(err)
-		p.mu.Unlock()
+// settle hands a new session on, or the failure to everybody who waits. mu is held.
+func (p *Pool) settle(b *band, l *link, err error) {
+	switch {
+	case err != nil:
+		p.eject(b, err)
+		return
+	case p.closed || p.draining && b.waiting.n == 0:
+		p.track(b, l)
+		l.why = ErrClosed
+		p.end(l, endLocal)
+		return
+	case l.gone:
+		p.track(b, l)
+		p.end(l, endRemote)
+		p.eject(b, &Error{Kind: RemoteFailure, Address: p.address(), Cause: l.why})
 		return
 	}
-	if p.closed || (p.draining && p.waiting.n == 0) {
-		p.checkDrained()
-		p.mu.Unlock()
-		l.end(endLocal, ErrClosed)
-		return
-	}
-	p.track(l)
+	p.track(b, l)
 	p.offer(l, scope.Now())
-	p.mu.Unlock()
+	if p.draining {
+		p.dismiss(l, ErrRetired)
+		return
+	}
+	p.grow(b)
 }
 
 // open connects and opens a session. It holds a place of Connections, which it gives back when it fails.
@@ -89,8 +136,7 @@ func (p *Pool) open(ctx context.Context, lane uint32, priority int) (*link, erro
 		_ = l.conn.Close() // it never served
 		return nil, failure(ctx, address, err)
 	}
-	l.session = s
-	l.pulse, _ = s.(pulse)
+	l.carries(s)
 	return l, nil
 }
 
@@ -121,7 +167,7 @@ func (p *Pool) connect(ctx context.Context, lane uint32, priority int) (*link, e
 		p.failed(lane, priority)
 		return nil, e
 	}
-	l := &link{pool: p, conn: conn.New(nc), opened: scope.Now(), slot: priority, lane: lane, priority: priority}
+	l := &link{pool: p, conn: conn.New(nc), opened: scope.Now(), lane: lane, priority: priority, band: p.band(priority), seat: -1}
 	s.CxConnectMs.Record(uint64(l.opened-began) / 1e6)
 	info := l.conn.Info()
 	info.Began = time.Now()

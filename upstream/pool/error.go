@@ -85,5 +85,6 @@ func isBind(err error) bool {
 
 // byPeer says that a connection ended because the peer ended it.
 func byPeer(cause error) bool {
-	return errors.Is(cause, io.EOF) || errors.Is(cause, io.ErrUnexpectedEOF) || errors.Is(cause, syscall.ECONNRESET) || errors.Is(cause, syscall.EPIPE)
+	return errors.Is(cause, io.EOF) || errors.Is(cause, io.ErrUnexpectedEOF) || errors.Is(cause, syscall.ECONNRESET) ||
+		errors.Is(cause, syscall.EPIPE)
 }

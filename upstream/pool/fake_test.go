@@ -18,21 +18,36 @@ import (
 )
 
 // fakeClient opens sessions whose streams the test ends by hand.
-type fakeClient struct{ fail error }
+type fakeClient struct {
+	fail    error
+	streams func() int         // of many streams, that many; nil: of one at a time
+	opened  func(*fakeSession) // called before Open returns; may be nil
+}
 
 func (f fakeClient) Open(_ context.Context, c *conn.Conn, o protocol.Owner) (protocol.Session, error) {
 	if f.fail != nil {
 		return nil, f.fail
 	}
-	return &fakeSession{c: c, owner: o}, nil
+	s := &fakeSession{c: c, owner: o, version: protocol.HTTP11}
+	s.streams.Store(1)
+	if f.streams != nil {
+		s.version = protocol.HTTP2
+		s.streams.Store(int64(f.streams()))
+	}
+	if f.opened != nil {
+		f.opened(s)
+	}
+	return s, nil
 }
 
 type fakeSession struct {
-	c      *conn.Conn
-	owner  protocol.Owner
-	used   bool
-	dead   atomic.Bool           // what Alive is to say
-	closed atomic.Pointer[error] // cause, errNil for nil
+	c       *conn.Conn
+	owner   protocol.Owner
+	version protocol.Version
+	streams atomic.Int64
+	used    bool
+	dead    atomic.Bool           // what Alive is to say
+	closed  atomic.Pointer[error] // cause, errNil for nil
 }
 
 var errNil = errors.New("closed without a cause")
@@ -41,11 +56,11 @@ func (s *fakeSession) RoundTrip(context.Context, *message.Request) (*message.Res
 	s.used = true
 	return &message.Response{Status: 200, Body: message.NoBody}, nil
 }
-func (s *fakeSession) Streams() int              { return 1 }
+func (s *fakeSession) Streams() int              { return int(s.streams.Load()) }
 func (s *fakeSession) Free() int                 { return 1 }
 func (s *fakeSession) Used() bool                { return s.used }
 func (s *fakeSession) Conn() *conn.Conn          { return s.c }
-func (s *fakeSession) Version() protocol.Version { return protocol.HTTP11 }
+func (s *fakeSession) Version() protocol.Version { return s.version }
 func (s *fakeSession) Alive() bool               { return !s.dead.Load() }
 func (s *fakeSession) Close(cause error) {
 	if cause == nil {
@@ -59,6 +74,12 @@ func (s *fakeSession) Close(cause error) {
 func (s *fakeSession) fail(cause error) {
 	s.owner.Gone(s, cause)
 	s.owner.Freed(s)
+}
+
+// resize changes how many streams the session may carry.
+func (s *fakeSession) resize(n int64) {
+	s.streams.Store(n)
+	s.owner.Resized(s)
 }
 
 // finish ends the stream well.

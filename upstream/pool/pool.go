@@ -6,7 +6,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/weftproxy/weft/internal/scope"
 	"github.com/weftproxy/weft/protocol"
 	"github.com/weftproxy/weft/transport"
 )
@@ -21,8 +20,9 @@ type Options struct {
 	Control        func(network, address string, c syscall.RawConn) error
 	ConnectTimeout time.Duration
 	IdleTimeout    time.Duration // of a session without streams; 0: none
-	MaxDuration    time.Duration // of a connection; 0: unlimited. One that is in use is closed when it becomes free
+	MaxDuration    time.Duration // of a connection; 0: unlimited. One that is in use takes no more streams and is closed with its last
 	MaxRequests    int64         // a connection; 0: unlimited
+	MaxStreams     int           // at once on a connection, max_concurrent_streams; 0: as many as the session may carry
 	MaxConnections int           // to one host; 0: unlimited
 
 	Breaker func(priority int) *Breaker
@@ -37,18 +37,20 @@ type Pool struct {
 	host   *HostStats
 
 	mu       sync.Mutex
-	idle     []*link               // free sessions, the one used last at the end; guarded by mu, like all below
+	bands    [2]band               // by routing priority; guarded by mu, like all below
 	live     []*link               // all open connections
-	waiting  queue                 // who waits for a session
+	shared   int                   // of these carry many streams
+	doomed   []*link               // ended, for unlock to close
 	dials    map[*dialing]struct{} // under way for sessions
-	timer    *time.Timer           // runs sweep; nil until there was an idle session
+	usual    int                   // streams that the host allowed on a connection the last time it said so; 0: it did not yet
+	timer    *time.Timer           // runs sweep; nil until there was a session to watch
 	armed    bool
-	age      uint32 // connections of an earlier age are closed when they are free
+	due      int64 // scope.Now when the armed timer fires
 	draining bool
 	closed   bool
 	drained  chan struct{} // closed when draining has ended; nil until somebody asks
 
-	running sync.WaitGroup // dials
+	running sync.WaitGroup // dials, and sessions that close
 }
 
 // A dialing is an attempt to connect that belongs to the pool: whoever waits first gets its connection.
@@ -74,39 +76,40 @@ type Lease struct {
 // Release gives the slot back unused.
 func (l Lease) Release() { l.link.Freed(l.Session) }
 
-// Acquire returns a session to send one request on: an idle one, or the first that becomes free or connected. lane says where to
-// count, priority whose circuit breaker limits it. The error is a *Error, or the cause of ctx. Acquire holds a place of the
-// breaker's Requests until the stream is over; it does not touch the rq_ counters.
+// Acquire returns a session to send one request on: an idle one, the one with the fewest streams where they carry many, or the first that
+// has a slot free or is connected. lane says where to count, priority whose circuit breaker limits it. The error is a *Error, or
+// the cause of ctx. Acquire holds a place of the breaker's Requests until the stream is over; it does not touch the rq_ counters.
 func (p *Pool) Acquire(ctx context.Context, lane uint32, priority int) (Lease, error) {
-	b := p.o.Breaker(priority)
-	if !b.Requests.Try() {
+	requests := &p.o.Breaker(priority).Requests
+	if !requests.Try() {
 		return Lease{}, p.overflow(lane)
 	}
-	for {
-		p.mu.Lock()
-		n := len(p.idle)
-		if n == 0 {
-			break
-		}
-		l := p.idle[n-1]
-		p.idle[n-1] = nil
-		p.idle = p.idle[:n-1]
-		l.begin(lane, priority)
+	b := p.band(priority)
+	p.mu.Lock()
+	for l := b.pop(); l != nil; l = b.pop() {
+		lease := l.begin(lane)
 		p.mu.Unlock()
 		how, fresh := l.fresh()
 		if fresh {
-			return Lease{Session: l.session, Reused: l.requests > 1, link: l}, nil
+			return lease, nil
 		}
 		l.abandon(how)
+		p.mu.Lock()
 	}
-	w, err := p.enqueue(b, lane, priority) // unlocks
+	if l := b.least(); l != nil {
+		lease := l.begin(lane)
+		p.mu.Unlock()
+		return lease, nil
+	}
+	w, err := p.enqueue(lane, priority)
+	p.unlock()
 	if err == nil {
-		var l *link
-		if l, err = p.wait(ctx, w); err == nil {
-			return Lease{Session: l.session, Reused: l.requests > 1, link: l}, nil
+		var lease Lease
+		if lease, err = p.wait(ctx, w); err == nil {
+			return lease, nil
 		}
 	}
-	b.Requests.Done()
+	requests.Done()
 	return Lease{}, err
 }
 
@@ -120,40 +123,45 @@ func (p *Pool) address() string {
 	return address
 }
 
-// offer gives a free session to whoever waits longest, or keeps it. mu is held.
+// offer gives the free slots of a session to those who wait longest, or keeps it for others. mu is held.
 func (p *Pool) offer(l *link, now int64) {
-	if w := p.waiting.pop(); w != nil {
-		l.begin(w.lane, w.priority)
-		w.got <- outcome{link: l}
+	b := l.band
+	for l.streams < l.most && !l.closing {
+		w := b.waiting.pop()
+		if w == nil {
+			break
+		}
+		w.got <- outcome{lease: l.begin(w.lane)}
+	}
+	if l.closing || l.streams > 0 && !l.shared {
 		return
 	}
-	l.busy, l.idleSince = false, now
-	p.idle = append(p.idle, l)
+	if l.streams == 0 {
+		l.idleSince = now
+	}
+	if l.shared {
+		b.place(l)
+	} else {
+		b.idle = append(b.idle, l)
+	}
 	p.arm(l, now)
 }
 
-// Drain closes idle sessions now and the others when they become free. Acquire goes on working for those who have the pool in
+// Drain closes idle sessions now and the others with their last stream. Acquire goes on working for those who have the pool in
 // their hands, with connections that are closed after one use.
 func (p *Pool) Drain() {
 	p.mu.Lock()
 	p.draining = true
-	idle := p.dropIdle()
+	p.dismissAll(ErrRetired)
 	p.checkDrained()
-	p.mu.Unlock()
-	for _, l := range idle {
-		l.end(endLocal, ErrRetired)
-	}
+	p.unlock()
 }
 
-// Retire closes idle sessions now and those in use when they become free. Connections made from now on are not concerned.
+// Retire closes idle sessions now and those in use with their last stream. Connections made from now on are not concerned.
 func (p *Pool) Retire() {
 	p.mu.Lock()
-	p.age++
-	idle := p.dropIdle()
-	p.mu.Unlock()
-	for _, l := range idle {
-		l.end(endLocal, ErrRetired)
-	}
+	p.dismissAll(ErrRetired)
+	p.unlock()
 }
 
 // Drained returns a channel that is closed when Drain was called and no connection was left.
@@ -174,7 +182,9 @@ func (p *Pool) Empty() bool {
 	return p.empty()
 }
 
-func (p *Pool) empty() bool { return len(p.live) == 0 && len(p.dials) == 0 && p.waiting.n == 0 }
+func (p *Pool) empty() bool {
+	return len(p.live) == 0 && len(p.dials) == 0 && p.bands[0].waiting.n == 0 && p.bands[1].waiting.n == 0
+}
 
 // checkDrained closes drained when it is time. mu is held.
 func (p *Pool) checkDrained() {
@@ -188,52 +198,86 @@ func (p *Pool) checkDrained() {
 	}
 }
 
-// Close ends everything: waiters get an error of kind Closed, dials are given up, streams fail with cause.
+// Close ends everything: waiters get an error of kind Closed, dials are given up, streams fail with cause. It blocks until the dials and
+// the sessions of many streams have ended; those of one at a time are closed by who uses them.
 func (p *Pool) Close(cause error) {
 	p.mu.Lock()
 	p.draining, p.closed = true, true
-	idle := p.dropIdle()
 	for d := range p.dials {
 		d.cancel(ErrClosed)
 	}
-	p.eject(&Error{Kind: Closed, Address: p.address(), Cause: cause})
-	p.wakeAll(cause)
-	p.mu.Unlock()
-	for _, l := range idle {
-		l.end(endLocal, cause)
+	for i := range p.bands {
+		p.eject(&p.bands[i], &Error{Kind: Closed, Address: p.address(), Cause: cause})
 	}
+	p.breakAll(cause)
+	p.unlock()
 	p.running.Wait()
 }
 
 // Reset closes all connections, those in use with cause, and starts anew: what close_connections_on_host_health_failure asks for.
 func (p *Pool) Reset(cause error) {
 	p.mu.Lock()
-	idle := p.dropIdle()
-	p.wakeAll(cause)
-	p.mu.Unlock()
-	for _, l := range idle {
-		l.end(endLocal, cause)
-	}
+	p.breakAll(cause)
+	p.growAll()
+	p.unlock()
 }
 
-// wakeAll makes whoever uses a connection fail with cause. mu is held.
-func (p *Pool) wakeAll(cause error) {
-	for _, l := range p.live {
+// breakAll ends all connections and lets whoever uses one fail with cause. mu is held.
+func (p *Pool) breakAll(cause error) {
+	p.dropIdle(cause)
+	for i := len(p.live) - 1; i >= 0; i-- { // end moves the last one to i
+		l := p.live[i]
+		l.why = cause
+		if l.shared {
+			p.end(l, endLocal)
+			continue
+		}
+		l.closing = true
+		p.disuse(l)
 		l.conn.Wake(cause)
 	}
 }
 
-// dropIdle takes all idle sessions out of the pool; the caller ends them. mu is held.
-func (p *Pool) dropIdle() []*link {
-	idle := p.idle
-	p.idle = nil
-	for _, l := range idle {
-		p.forget(l)
+// dismissAll lets all connections end with their last streams. mu is held.
+func (p *Pool) dismissAll(why error) {
+	p.dropIdle(why)
+	for i := len(p.live) - 1; i >= 0; i-- { // end moves the last one to i
+		l := p.live[i]
+		if !l.usable {
+			continue // gone, or not a session
+		}
+		l.closing, l.why = true, why
+		p.disuse(l)
+		if l.shared {
+			l.band.place(l)
+			if l.streams == 0 {
+				p.end(l, endLocal)
+			}
+		}
+	}
+	p.growAll()
+}
+
+// growAll is grow for all bands. mu is held.
+func (p *Pool) growAll() {
+	for i := range p.bands {
+		p.grow(&p.bands[i])
+	}
+}
+
+// dropIdle ends all idle links of one stream at a time. mu is held.
+func (p *Pool) dropIdle(why error) {
+	for i := range p.bands {
+		idle := p.bands[i].idle
+		p.bands[i].idle = nil
+		for _, l := range idle {
+			l.closing, l.why = true, why
+			p.end(l, endLocal)
+		}
 	}
 	if p.timer != nil && p.timer.Stop() {
 		p.armed = false
 	}
-	return idle
 }
 
 // forget takes a connection out of the list of open ones. mu is held.
@@ -244,114 +288,41 @@ func (p *Pool) forget(l *link) {
 	p.live[last] = nil
 	p.live = p.live[:last]
 	l.dead = true
+	if l.shared {
+		p.shared--
+	}
 	p.checkDrained()
 }
 
-// track puts a new connection into the list of open ones. mu is held.
-func (p *Pool) track(l *link) {
-	l.at, l.age = len(p.live), p.age
+// list puts a connection into the list of open ones. mu is held.
+func (p *Pool) list(l *link) {
+	l.at = len(p.live)
 	p.live = append(p.live, l)
+	if l.shared {
+		p.shared++
+	}
 }
 
-// Idle returns how many sessions are free.
+// track takes charge of a new session. mu is held.
+func (p *Pool) track(b *band, l *link) {
+	p.list(l)
+	l.tracked, l.usable = true, true
+	b.usable++
+	p.resize(l)
+}
+
+// Idle returns how many sessions are without streams.
 func (p *Pool) Idle() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.idle)
-}
-
-// sweepEvery is how often idle sessions are looked at, to notice those that the peer has closed.
-const sweepEvery = int64(5 * time.Second)
-
-// batch is how many sessions sweep takes out of the pool at a time while it looks at them.
-const batch = 16
-
-// arm makes sweep run in time for l. mu is held.
-func (p *Pool) arm(l *link, now int64) {
-	if p.armed || p.draining {
-		return
-	}
-	p.armed = true
-	wait := time.Duration(max(min(l.expires()-now, sweepEvery), int64(time.Millisecond)))
-	if p.timer == nil {
-		p.timer = time.AfterFunc(wait, p.sweep)
-	} else {
-		p.timer.Reset(wait)
-	}
-}
-
-// sweep closes idle sessions that are due or dead. It runs on the timer's goroutine, while there are idle sessions.
-func (p *Pool) sweep() {
-	now := scope.Now()
-	p.mu.Lock()
-	left := len(p.idle)
-	p.mu.Unlock()
-	for left > 0 {
-		n := p.sweepBatch(min(left, batch), now)
-		if n == 0 {
-			break
+	n := 0
+	for i := range p.bands {
+		n += len(p.bands[i].idle)
+		for _, l := range p.bands[i].room {
+			if l.streams == 0 {
+				n++
+			}
 		}
-		left -= n
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.armed = false
-	if len(p.idle) == 0 {
-		return
-	}
-	first := p.idle[0]
-	for _, l := range p.idle {
-		if l.expires() < first.expires() {
-			first = l
-		}
-	}
-	p.arm(first, now)
-}
-
-// sweepBatch looks at up to n sessions from the idle end. They are out of the pool meanwhile; those that are well go back behind the
-// others, so that after the last batch they are in their old order.
-func (p *Pool) sweepBatch(n int, now int64) int {
-	p.mu.Lock()
-	n = min(n, len(p.idle))
-	taken := make([]*link, n)
-	copy(taken, p.idle)
-	p.idle = append(p.idle[:0], p.idle[n:]...)
-	p.mu.Unlock()
-
-	well := taken[:0]
-	for _, l := range taken {
-		switch {
-		case l.maxed(now):
-			p.o.Stats(l.lane).CxMaxDurationReached.Inc()
-			l.abandon(endLocal)
-		case p.o.IdleTimeout > 0 && now-l.idleSince >= int64(p.o.IdleTimeout):
-			p.o.Stats(l.lane).CxIdleTimeout.Inc()
-			l.abandon(endLocal)
-		case !l.alive():
-			l.abandon(endRemote)
-		default:
-			well = append(well, l)
-		}
-	}
-	for _, l := range well {
-		p.putBack(l)
 	}
 	return n
-}
-
-// putBack returns a session that was taken out of the idle ones and not used: to whoever began to wait meanwhile, or to the others.
-func (p *Pool) putBack(l *link) {
-	p.mu.Lock()
-	switch {
-	case l.dead:
-		p.mu.Unlock()
-	case p.draining || l.age != p.age:
-		p.forget(l)
-		p.mu.Unlock()
-		l.busy = false
-		l.end(endLocal, ErrRetired)
-	default:
-		p.offer(l, l.idleSince)
-		p.mu.Unlock()
-	}
 }

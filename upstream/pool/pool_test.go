@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/weftproxy/weft/protocol"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -414,6 +416,27 @@ func TestCloseNotifyIsNotAFailure(t *testing.T) {
 		session(a).fail(nil)
 		r.expect("cx_close_notify", r.stats.CxCloseNotify.Value(), 1)
 		r.expect("cx_destroy_with_active_rq", r.stats.CxDestroyWithActive.Value(), 0)
+		r.balanced()
+	})
+}
+
+func TestAResetOfTheStreamIsNoCloseNotify(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, r *rig) {
+		session(r.acquire()).fail(&protocol.ResetError{Code: 8}) // the downstream's, with which the exchange was cancelled
+		r.expect("cx_close_notify", r.stats.CxCloseNotify.Value(), 0)
+		r.expect("cx_destroy_local_with_active_rq", r.stats.CxDestroyLocalWithActive.Value(), 1)
+		r.balanced()
+	})
+}
+
+func TestSessionsInUseAtAResetAreNotUsedAgain(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, r *rig) {
+		l := r.acquire()
+		r.pool.Reset(errBroken)
+		session(l).finish() // it had its whole response already
+		if session(l).closed.Load() == nil {
+			t.Error("kept")
+		}
 		r.balanced()
 	})
 }

@@ -17,8 +17,8 @@ type waiter struct {
 
 // An outcome is what a waiter gets.
 type outcome struct {
-	link *link
-	err  error
+	lease Lease
+	err   error
 }
 
 // A queue is waiters in the order in which they came.
@@ -61,54 +61,54 @@ func (q *queue) pop() *waiter {
 	return w
 }
 
-// enqueue joins the queue and sees to it that a connection is on its way. mu is held and released.
-func (p *Pool) enqueue(b *Breaker, lane uint32, priority int) (*waiter, error) {
-	defer p.mu.Unlock()
+// enqueue joins the queue and sees to it that a connection is on its way. mu is held.
+func (p *Pool) enqueue(lane uint32, priority int) (*waiter, error) {
 	if p.closed {
 		return nil, &Error{Kind: Closed, Address: p.address(), Cause: ErrClosed}
 	}
-	if !b.Pending.Try() {
+	if !p.o.Breaker(priority).Pending.Try() {
 		return nil, p.overflow(lane)
 	}
 	s := p.o.Stats(lane)
 	s.RqPendingTotal.Inc()
 	s.RqPendingActive.Inc()
 	w := &waiter{got: make(chan outcome, 1), lane: lane, priority: priority}
-	p.waiting.push(w)
-	p.grow()
+	b := p.band(priority)
+	b.waiting.push(w)
+	p.grow(b)
 	return w, nil
 }
 
 // wait blocks until w is served or ctx ends.
-func (p *Pool) wait(ctx context.Context, w *waiter) (*link, error) {
+func (p *Pool) wait(ctx context.Context, w *waiter) (Lease, error) {
 	defer func() {
 		p.o.Breaker(w.priority).Pending.Done()
 		p.o.Stats(w.lane).RqPendingActive.Dec()
 	}()
 	select {
 	case o := <-w.got:
-		return o.link, o.err
+		return o.lease, o.err
 	case <-ctx.Done():
 	}
 	p.mu.Lock()
 	if w.listed {
-		p.waiting.remove(w)
+		p.band(w.priority).waiting.remove(w)
 		p.checkDrained()
-		p.mu.Unlock()
-		return nil, scope.Cause(ctx)
+		p.unlock()
+		return Lease{}, scope.Cause(ctx)
 	}
-	p.mu.Unlock()
-	if o := <-w.got; o.link != nil { // served at the same moment
-		o.link.requests--
-		o.link.idleSince = scope.Now()
-		p.putBack(o.link)
+	if o := <-w.got; o.err == nil { // served at the same moment
+		l := o.lease.link
+		l.requests--
+		p.free(l, scope.Now())
 	}
-	return nil, scope.Cause(ctx)
+	p.unlock()
+	return Lease{}, scope.Cause(ctx)
 }
 
 // eject fails everybody who waits. mu is held.
-func (p *Pool) eject(err error) {
-	for w := p.waiting.pop(); w != nil; w = p.waiting.pop() {
+func (p *Pool) eject(b *band, err error) {
+	for w := b.waiting.pop(); w != nil; w = b.waiting.pop() {
 		p.o.Stats(w.lane).RqPendingFailureEject.Inc()
 		w.got <- outcome{err: err}
 	}

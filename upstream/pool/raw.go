@@ -27,14 +27,12 @@ func (p *Pool) Connect(ctx context.Context, lane uint32, priority int) (*Raw, er
 		return nil, err
 	}
 	p.mu.Lock()
-	closed = p.closed
-	if !closed {
-		l.busy = true
-		p.track(l)
-	}
-	p.mu.Unlock()
-	if closed {
-		l.end(endLocal, ErrClosed)
+	defer p.unlock()
+	l.streams, l.tracked, l.closing = 1, true, true
+	p.list(l)
+	if p.closed {
+		l.streams, l.why = 0, ErrClosed
+		p.end(l, endLocal)
 		return nil, &Error{Kind: Closed, Address: p.address(), Cause: ErrClosed}
 	}
 	return &Raw{l}, nil
@@ -47,16 +45,14 @@ func (r *Raw) Conn() *conn.Conn { return r.l.conn }
 func (r *Raw) Close(remote bool) {
 	p := r.l.pool
 	p.mu.Lock()
+	defer p.unlock()
 	if r.l.dead {
-		p.mu.Unlock()
 		return
 	}
-	p.forget(r.l)
-	p.grow()
-	p.mu.Unlock()
 	how := endLocal
 	if remote {
 		how = endRemote
 	}
-	r.l.end(how, nil)
+	p.end(r.l, how)
+	p.growAll()
 }
