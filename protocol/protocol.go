@@ -119,7 +119,7 @@ type Session interface {
 	Used() bool   // a request was sent on it before: what fails now may be the peer closing an idle connection
 	Conn() *conn.Conn
 	Version() Version
-	// Close ends the connection; streams that are open fail with cause. It waits for the session's goroutines.
+	// Close ends the connection; streams that are open fail with cause. The session's goroutines end soon after.
 	Close(cause error)
 }
 

@@ -60,8 +60,7 @@ type call struct {
 	state     int
 	informs   []informed
 	informed  int
-	continued bool        // 100 came, or its time is up
-	timer     *time.Timer // of that time
+	continued bool // 100 came, or its time is up
 
 	body     message.Body
 	pumping  bool
@@ -187,7 +186,7 @@ func (x *call) exchange(r *message.Request) error {
 			return err
 		}
 	}
-	return x.await()
+	return x.awaitHead()
 }
 
 // sendReady sends the body while it is there, and leaves the rest to a pump.
@@ -223,7 +222,7 @@ func (x *call) sendFailed(err error) error {
 	if err, ok := ofSource(err); ok {
 		return x.sourceFailed(err)
 	}
-	return nil // await finds out
+	return nil // awaitHead finds out
 }
 
 // sourceFailed ends the stream whose request broke off.
@@ -269,11 +268,16 @@ func (x *call) awaitContinue() bool {
 	m := &x.s.mux
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	x.timer = time.AfterFunc(x.s.cl.o.ContinueTimeout, x.goAhead)
+	fired := make(chan struct{})
+	timer := time.AfterFunc(x.s.cl.o.ContinueTimeout, func() { defer close(fired); x.goAhead() })
 	for !x.continued && x.blockedBy() == nil && x.state == headAwaited {
 		x.writable.Wait()
 	}
-	x.timer.Stop()
+	if !timer.Stop() {
+		m.mu.Unlock()
+		<-fired // it uses the call, which may be another's soon
+		m.mu.Lock()
+	}
 	return x.blockedBy() == nil
 }
 
@@ -285,8 +289,8 @@ func (x *call) goAhead() {
 	x.writable.Broadcast()
 }
 
-// await waits for the head, and hands on what comes before it.
-func (x *call) await() error {
+// awaitHead waits for the head, and hands on what comes before it.
+func (x *call) awaitHead() error {
 	m := &x.s.mux
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -308,7 +312,7 @@ func (x *call) await() error {
 		case x.woken != nil:
 			return x.woken
 		}
-		x.readable.Wait()
+		x.await()
 	}
 }
 
@@ -374,13 +378,16 @@ func (x *call) took(q *fieldSet, f frame, size int) *protocol.Error {
 		x.left = 0
 		x.resp.Length = 0
 	}
+	if q.length == 0 && !end && x.method != "HEAD" {
+		x.resp.Length = -1 // trailers may follow
+	}
 	x.state = headThere
 	x.counts.ResponseBegan = x.s.r.now
 	if end {
 		x.resp.Length = 0
 		x.finished0()
 	}
-	x.readable.Broadcast()
+	x.announce()
 	x.writable.Broadcast()
 	return nil
 }
@@ -401,7 +408,7 @@ func (x *call) tookInterim(status int, end bool) *protocol.Error {
 	}
 	x.informs = append(x.informs, informed{status: status, header: x.resp.Header})
 	x.resp.Header = message.Header{}
-	x.readable.Broadcast()
+	x.announce()
 	return nil
 }
 
@@ -436,9 +443,11 @@ func (q *fieldSet) response() (int, *protocol.Error) {
 // Next implements message.Body for the response.
 func (x *call) Next() ([]byte, error) {
 	p, err := x.take(nil)
-	if err != nil && err != io.EOF {
+	if err != nil {
 		x.s.mu.Lock()
-		err = x.s.broke(&x.stream, err)
+		if !x.done || err != io.EOF { // io.EOF may also be the connection's end
+			err = x.s.broke(&x.stream, err)
+		}
 		x.s.mu.Unlock()
 	}
 	return p, err
@@ -449,8 +458,40 @@ func (x *call) Close(cause error) {
 	if x.finished.Swap(true) {
 		return
 	}
-	x.stop(cause)
-	x.over(cause)
+	if !x.closeQuick() {
+		x.stop(cause)
+		x.over(cause)
+	}
+}
+
+// closeQuick is Close for the ordinary case: a response that was read to its end, of a request that was sent without a pump.
+func (x *call) closeQuick() bool {
+	if x.pumping {
+		return false
+	}
+	s := x.s
+	s.mu.Lock()
+	if !x.done || !x.sent || x.pins > 0 || x.reading {
+		s.mu.Unlock()
+		return false
+	}
+	x.shut, x.halt = message.ErrBodyClosed, message.ErrBodyClosed
+	x.in.settle()
+	x.depart()
+	s.mu.Unlock()
+	x.reg.Stop()
+	s.owner.Freed(s)
+	return true
+}
+
+// depart takes the stream out of the session's count. mu is held.
+func (x *call) depart() {
+	s := x.s
+	x.leave()
+	s.active--
+	if s.active == 0 && s.o.PingIdleInterval > 0 {
+		s.heard = scope.Now()
+	}
 }
 
 // abandon ends a call that has no response.
@@ -498,13 +539,9 @@ func (x *call) over(cause error) {
 	x.reg.Stop()
 	s.mu.Lock()
 	for x.pins > 0 {
-		x.readable.Wait()
+		x.await()
 	}
-	x.leave()
-	s.active--
-	if s.active == 0 && s.o.PingIdleInterval > 0 {
-		s.heard = scope.Now()
-	}
+	x.depart()
 	s.mu.Unlock()
 	s.owner.Freed(s)
 }
@@ -525,6 +562,9 @@ func (x *call) Release(*message.Response) {
 	if !x.finished.Load() {
 		return // its body is still open: the garbage collector's
 	}
+	if _, own := x.ctx.(*scope.Scope); !own && x.ctx.Done() != nil {
+		return // the same: a Wake of a plain context may have begun (scope.Registration.Stop)
+	}
 	cl := x.s.cl
 	x.clear()
 	h := x.resp.Header
@@ -533,7 +573,7 @@ func (x *call) Release(*message.Response) {
 		h = message.Header{}
 	}
 	x.resp = message.Response{Header: h}
-	x.s, x.ctx, x.informer, x.body, x.timer = nil, nil, nil, nil, nil
+	x.s, x.ctx, x.informer, x.body = nil, nil, nil, nil
 	x.reg, x.counts = scope.Registration{}, protocol.Counts{}
 	x.method, x.upgrade, x.key = "", "", ""
 	x.expects, x.continued, x.pumping = false, false, false

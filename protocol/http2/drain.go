@@ -91,8 +91,16 @@ func (v *serving) drainLast() {
 	v.alarm.Extend(scope.Try, 0)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.closing = true
+	v.closing, v.final = true, v.lastID
 	v.goAway(v.lastID, CodeNo)
+}
+
+// last returns what a GOAWAY may say: no more than an earlier one did (RFC 9113 section 6.8). mu is held.
+func (v *serving) last() uint32 {
+	if v.closing {
+		return v.final
+	}
+	return v.lastID
 }
 
 // pong implements side.

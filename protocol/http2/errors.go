@@ -37,6 +37,7 @@ var (
 	errIdle          = &connError{CodeProtocol, "frame on an idle stream"}
 	errStreamID      = &connError{CodeProtocol, "stream identifier out of order"}
 	errClosed        = &connError{CodeStreamClosed, "HEADERS on a closed stream"}
+	errEarlyData     = &connError{CodeProtocol, "data before a header section"}
 	errHalfClosed    = &connError{CodeStreamClosed, "frame after the end of the stream"}
 	errContinuation  = &connError{CodeProtocol, "CONTINUATION expected, or not"}
 	errCompression   = &connError{CodeCompression, "malformed header block"}
@@ -60,7 +61,6 @@ var (
 var (
 	errStarted   = errors.New("http2: the response has begun")
 	errReset     = errors.New("http2: the stream is reset")
-	errNoReply   = errors.New("http2: the request was not answered")
 	errKeepalive = errors.New("http2: the peer does not answer PING")
 	errSessionUp = errors.New("http2: the session is closed")
 	errOutbound  = errors.New("http2: message that cannot be sent")
@@ -92,7 +92,6 @@ var (
 	errUnderscore    = &protocol.Error{Status: 400, Details: "http2.unexpected_underscore", Reason: "underscore in a field name"}
 	errOverflow      = &protocol.Error{Status: 431, Details: "http2.headers_too_large", Reason: "header section too large"}
 	errTooMany       = &protocol.Error{Status: 431, Details: "http2.too_many_headers", Reason: "too many fields"}
-	errSlowHead      = &protocol.Error{Status: 408, Details: "request_header_timeout", Reason: "request head took too long"}
 	errUnfit         = &protocol.Error{Status: 500, Details: "http2.unfit", Reason: "message that HTTP/2 cannot carry"}
 	errDataSurplus   = &protocol.Error{Status: 502, Details: "http2.body_too_long", Reason: "more data than content-length says"}
 )

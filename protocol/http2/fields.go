@@ -24,9 +24,6 @@ type fieldSet struct {
 
 func bit(p hpack.Pseudo) uint8 { return 1 << p }
 
-// limitsOf bound a section: fields, and bytes of names and values with 32 for each field.
-type limits struct{ fields, bytes int }
-
 // section decodes a header section into h. A section that breaks the limits is decoded for the sake of the table, and forgotten. The error is a
 // connection's.
 func (r *reader) section(h *message.Header, block []byte, under Underscores, q *fieldSet) error {

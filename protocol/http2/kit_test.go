@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -98,7 +97,7 @@ func echo(_ context.Context, s protocol.Stream) {
 // A served is a Server at work on one connection, and a peer that speaks in frames.
 type served struct {
 	t     testing.TB
-	nc    *net.TCPConn
+	nc    net.Conn
 	c     *conn.Conn
 	fr    *http2.Framer
 	enc   *xhpack.Encoder
@@ -106,12 +105,20 @@ type served struct {
 	done  chan struct{}
 	err   error
 	stats *Stats
-	once  sync.Once
+
+	cancel context.CancelCauseFunc // of Serve's context
 }
 
 // start serves a connection with the options; nothing is sent yet.
 func start(t testing.TB, o ServerOptions, h protocol.StreamHandler) *served {
 	near, far := loopback(t)
+	s := startOn(t, o, h, near, far)
+	_ = near.SetDeadline(time.Now().Add(patience))
+	return s
+}
+
+// startOn is start on a connection of the caller's.
+func startOn(t testing.TB, o ServerOptions, h protocol.StreamHandler, near, far net.Conn) *served {
 	st := &Stats{}
 	o.Stats = func(uint32) *Stats { return st }
 	c := conn.New(far)
@@ -121,8 +128,8 @@ func start(t testing.TB, o ServerOptions, h protocol.StreamHandler) *served {
 	s.fr.AllowIllegalWrites, s.fr.AllowIllegalReads = true, true
 	s.fr.SetMaxReadFrameSize(1 << 20)
 	s.enc = xhpack.NewEncoder(&s.buf)
-	_ = near.SetDeadline(time.Now().Add(patience))
 	ctx, cancel := context.WithCancelCause(context.Background())
+	s.cancel = cancel
 	go func() {
 		defer close(s.done)
 		s.err = NewServer(o).Serve(ctx, c, h)

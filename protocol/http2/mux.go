@@ -37,11 +37,12 @@ type mux struct {
 	spare    []byte // pooled; what the flusher writes, or wrote last
 	batch    uint32 // counts the buffers that the flusher took: tells whether a frame is still in out
 	flushing bool
-	flusher  sync.WaitGroup
-	queued   uint64 // bytes ever put into out
-	sent     uint64 // bytes of these written
-	control  int    // control frames in out
-	frames   int    // frames in out
+	written  sync.Cond // of mu: the flusher has written something, or has ended
+	queued   uint64    // bytes ever put into out
+	sent     uint64    // bytes of these written
+	begun    uint64    // bytes of these that the flusher has begun to write
+	control  int       // control frames in out
+	frames   int       // frames in out
 	enc      hpack.Encoder
 
 	// What the peer allows.
@@ -52,6 +53,7 @@ type mux struct {
 	peerConnects bool // SETTINGS_ENABLE_CONNECT_PROTOCOL
 
 	// What the peer was allowed.
+	acked      bool  // it knows Weft's settings
 	recvWindow int64 // bytes the peer may still send
 	credit     int64 // bytes consumed that it was not told of
 	eager      bool  // data counts as consumed when it arrives: a slow reader must not stop other streams
@@ -74,6 +76,7 @@ func (m *mux) begin(c *conn.Conn, o *Options, eager bool) {
 	m.sendWindow, m.peerWindow, m.peerFrame, m.peerStreams = defaultWindow, defaultWindow, maxFrame, initialPeerMost
 	m.recvWindow = int64(o.ConnWindow)
 	m.enc.Init(o.TableSize)
+	m.written.L = &m.mu
 	m.alarm.Init(m.fire)
 }
 
@@ -168,7 +171,6 @@ func (m *mux) set(b []byte, frames int) {
 	m.frames += frames
 	if !m.flushing && m.failed == nil {
 		m.flushing = true
-		m.flusher.Add(1)
 		go m.flush() // ends when there is nothing left to write
 	}
 }
@@ -204,7 +206,6 @@ func (m *mux) answer(kind frameType, flags uint8, id uint32, payload []byte) err
 // flush writes what streams append, until there is nothing more. It lets every goroutine that can run append first: writes are the
 // whole cost of a connection.
 func (m *mux) flush() {
-	defer m.flusher.Done()
 	runtime.Gosched()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -213,10 +214,12 @@ func (m *mux) flush() {
 		m.out, m.spare = m.spare, b
 		m.control, m.frames = 0, 0
 		m.batch++
+		m.begun += uint64(len(b))
 		m.mu.Unlock()
 		n, err := m.c.Write(b)
 		m.mu.Lock()
 		m.sent += uint64(n)
+		m.written.Broadcast()
 		m.spare = b[:0]
 		if err != nil {
 			m.broken(err)
@@ -225,6 +228,7 @@ func (m *mux) flush() {
 		m.unblock()
 	}
 	m.flushing = false
+	m.written.Broadcast()
 	if m.out != nil && len(m.out) == 0 {
 		conn.PutBuffer(m.out)
 		m.out = nil
@@ -232,6 +236,16 @@ func (m *mux) flush() {
 	if m.spare != nil {
 		conn.PutBuffer(m.spare)
 		m.spare = nil
+	}
+}
+
+// awaitFlusher waits until everything is written that is queued now, or, once the connection is dead, until the flusher has ended. Streams
+// may go on writing meanwhile.
+func (m *mux) awaitFlusher() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for upTo := m.queued; m.flushing && (m.failed != nil || m.sent < upTo); {
+		m.written.Wait()
 	}
 }
 

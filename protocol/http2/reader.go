@@ -128,6 +128,7 @@ func (r *reader) need(n int) error {
 	for len(c.Buffered()) < n {
 		if len(c.Buffered()) == 0 {
 			c.Release()
+			c.Yield(1) // what streams write now the peer may have answered by the time of the read
 		}
 		if err := r.fill(n); err != nil {
 			return err
@@ -154,6 +155,9 @@ func (r *reader) fill(n int) error {
 			c.Grow(max(n, conn.LargeBuffer))
 		case c.Woken() != nil:
 			c.Revive()
+			if c.Draining() { // Drain sets no alarm of its own
+				m.alarms.Or(alarmDrain)
+			}
 		case err == io.EOF && len(c.Buffered()) > 0:
 			return io.ErrUnexpectedEOF
 		default:
@@ -327,6 +331,9 @@ func (r *reader) settings(f frame, p []byte) error {
 		return errFrameSize
 	case f.flags&flagAck != 0:
 		r.dec.Acked()
+		r.m.mu.Lock()
+		r.m.acked = true
+		r.m.mu.Unlock()
 		return nil
 	}
 	m := r.m
@@ -497,18 +504,20 @@ func (r *reader) skip(n int) error {
 // charge takes a DATA frame from the windows; waste is how much of it is padding.
 func (r *reader) charge(f frame, waste int) error {
 	m := r.m
-	if r.side.fresh(f.id) {
-		return errIdle
-	}
 	m.mu.Lock()
 	if m.recvWindow -= int64(f.length); m.recvWindow < 0 {
 		m.mu.Unlock()
 		return errWindow
 	}
-	m.consumed(waste)
+	if waste > 0 {
+		m.consumed(waste)
+	}
 	s := m.table.find(f.id)
 	if s == nil {
 		m.mu.Unlock()
+		if r.side.fresh(f.id) {
+			return errIdle
+		}
 		return r.side.strayed(f)
 	}
 	code, why := CodeNo, error(nil)
@@ -518,6 +527,8 @@ func (r *reader) charge(f frame, waste int) error {
 		code, why = CodeStreamClosed, errHalfClosed
 	case s.recvWindow < 0:
 		code, why = CodeFlowControl, errWindow
+	case s.call != nil && s.call.state == headAwaited:
+		code, why = CodeProtocol, errEarlyData
 	}
 	if why == nil {
 		s.gotWire += uint64(frameHead + waste)
@@ -537,7 +548,7 @@ func (r *reader) deliver(f frame, p []byte, last bool) error {
 	m := r.m
 	m.mu.Lock()
 	s := m.table.find(f.id)
-	if s == nil {
+	if s == nil || s.dead != nil {
 		m.consumed(len(p)) // closed meanwhile, or by charge
 		m.mu.Unlock()
 		return nil
@@ -566,13 +577,13 @@ func (r *reader) deliver(f frame, p []byte, last bool) error {
 // finished notes END_STREAM. mu is held.
 func (s *stream) finished() {
 	s.ended = true
-	s.readable.Broadcast()
+	s.announce()
 }
 
 // unpin lets the stream's owner go on that waits in unpinned.
 func (s *stream) unpin() {
 	s.m.mu.Lock()
 	s.pins--
-	s.readable.Broadcast()
+	s.announce()
 	s.m.mu.Unlock()
 }

@@ -3,6 +3,7 @@ package http2
 import (
 	"encoding/binary"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 
@@ -267,7 +268,7 @@ func TestStreamErrorsLeaveOthersAlone(t *testing.T) {
 
 func TestControlFramesThatNobodyReadsAreBounded(t *testing.T) {
 	s := start(t, ServerOptions{}, &handler{serve: echo}).greet()
-	_ = s.nc.SetReadBuffer(1 << 10)
+	_ = s.nc.(*net.TCPConn).SetReadBuffer(1 << 10)
 	ping := append(appendFrame(nil, framePing, 0, 0, 8), make([]byte, 8)...)
 	batch := []byte(strings.Repeat(string(ping), 1000))
 	for {

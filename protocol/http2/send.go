@@ -94,7 +94,10 @@ func (s *stream) data(p []byte) error {
 			s.stuck = false
 			continue
 		}
-		if n < tinyFrame && n < int64(len(p)) {
+		switch {
+		case n >= tinyFrame:
+			m.tiny = max(0, m.tiny-int(n/tinyFrame)) // honest peers open their windows a little now and then, and more between
+		case n < int64(len(p)):
 			if m.tiny++; m.tiny > tinyMost {
 				return s.dribble()
 			}
@@ -216,7 +219,7 @@ const (
 func fit(h *message.Header) bool {
 	for i := range h.Slots() {
 		name, value, k, ok := h.At(i)
-		if ok && (k == message.Unknown && (name == "" || !all(name, classToken)) || !all(value, classValue)) {
+		if ok && (k == message.Unknown && (name == "" || !all(name, classToken)) || !printable(value)) {
 			return false
 		}
 	}

@@ -29,7 +29,6 @@ type serving struct {
 	// Of the reader's goroutine.
 	lastID  uint32
 	streams uint64 // ever opened
-	resets  []uint32
 	pings   keepalive
 	drained int   // how far the end of the connection is
 	why     error // of the drain; nil: a handler asked
@@ -40,6 +39,8 @@ type serving struct {
 	active   int // streams that are open
 	handlers int // that have not returned; those of reset streams included
 	closing  bool
+	resets   []uint32 // streams that Weft has reset
+	final    uint32   // the last stream, as the last GOAWAY says
 }
 
 // How far the end of a connection is.
@@ -118,9 +119,9 @@ func (v *serving) end(err error) error {
 		if fault == errMessaging {
 			v.stats.RxMessagingError.Inc()
 		}
-		v.goAway(v.lastID, fault.code)
+		v.goAway(v.last(), fault.code)
 	case err == protocol.ErrIdleTimeout, err == errKeepalive:
-		v.goAway(v.lastID, CodeNo)
+		v.goAway(v.last(), CodeNo)
 	}
 	v.mu.Unlock()
 	gone := remote(err)
@@ -138,7 +139,7 @@ func (v *serving) end(err error) error {
 	v.mu.Unlock()
 	v.running.Wait()
 	v.c.Wake(why) // the reader may have revived it meanwhile
-	v.flusher.Wait()
+	v.awaitFlusher()
 	if active > 0 && why == protocol.ErrPeerGone {
 		return why
 	}
@@ -155,7 +156,7 @@ func (v *serving) parting() {
 	c.Revive()
 	limit := time.Now().Add(max(v.s.o.DelayedClose, time.Second))
 	_ = c.SetDeadline(limit) // fails only on a closed socket
-	v.flusher.Wait()
+	v.awaitFlusher()
 	if v.s.o.DelayedClose > 0 && c.CloseWrite() == nil {
 		c.Discard(len(c.Buffered()))
 		b := conn.GetBuffer(conn.SmallBuffer)
@@ -187,6 +188,12 @@ func (v *serving) cancelAll(why error) {
 
 // head implements side: a new request, or trailers.
 func (v *serving) head(f frame, block []byte) error {
+	if f.id > v.lastID {
+		if f.id&1 == 0 {
+			return errStreamID
+		}
+		return v.open(f, block)
+	}
 	v.mu.Lock()
 	s := v.table.find(f.id)
 	if s != nil {
@@ -198,13 +205,10 @@ func (v *serving) head(f frame, block []byte) error {
 		s.unpin()
 		return err
 	}
-	if f.id <= v.lastID {
-		return v.late(f, block)
-	}
 	if f.id&1 == 0 {
 		return errStreamID
 	}
-	return v.open(f, block)
+	return v.late(f, block)
 }
 
 // late decodes a section that came for a stream that is closed.
@@ -230,6 +234,9 @@ func (v *serving) open(f frame, block []byte) error {
 	v.lastID = f.id
 	v.streams++
 	if v.drained == drainFinal {
+		v.mu.Lock()
+		v.remember(f.id)
+		v.mu.Unlock()
 		return v.drop(block) // RFC 9113 section 6.8: after the last GOAWAY they are ignored
 	}
 	v.mu.Lock()
@@ -273,8 +280,8 @@ func (v *serving) refuse(id uint32, block []byte) error {
 
 // resetClosed resets a stream that is not in the table.
 func (v *serving) resetClosed(id uint32, code Code) error {
-	v.remember(id)
 	v.mu.Lock()
+	v.remember(id)
 	err := v.resetStream(id, code)
 	v.mu.Unlock()
 	if err != nil {
@@ -317,7 +324,7 @@ func (v *serving) launch(st *serverStream, f frame) {
 	st.srv = st
 	st.prepare(end)
 	if end {
-		st.counts.RequestDone = st.began
+		st.endedAt = st.began
 	}
 	v.mu.Lock()
 	st.stream.start(&v.mux, f.id)
@@ -399,8 +406,8 @@ func (v *serving) cut(s *stream, code Code, why error) error {
 	s.leave()
 	err := v.resetStream(s.id, code)
 	s.cutOff = true
-	v.mu.Unlock()
 	v.remember(s.id)
+	v.mu.Unlock()
 	s.srv.scope.Cancel(why)
 	if err != nil {
 		return err
@@ -439,7 +446,7 @@ func (v *serving) countEarly() error {
 	return errResetFlood
 }
 
-// remember notes that Weft has reset a stream.
+// remember notes that Weft has reset a stream. mu is held.
 func (v *serving) remember(id uint32) {
 	if len(v.resets) < keptResets {
 		v.resets = append(v.resets, id)
@@ -449,6 +456,8 @@ func (v *serving) remember(id uint32) {
 }
 
 func (v *serving) wasReset(id uint32) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	for _, r := range v.resets {
 		if r == id {
 			return true
@@ -471,7 +480,7 @@ func (v *serving) strayed(f frame) error {
 
 // ended implements side. mu is held.
 func (v *serving) ended(s *stream) {
-	s.srv.counts.RequestDone = v.r.now
+	s.srv.endedAt = v.r.now
 	if s.sent {
 		v.over(s)
 	}

@@ -20,6 +20,7 @@ type serverStream struct {
 	owner  any
 
 	began    int64           // scope.Now when it was opened
+	endedAt  int64           // scope.Now when the request was complete, 0 while it is not; guarded by mu
 	over     bool            // it no longer counts as open; guarded by mu
 	refused  *protocol.Error // why the request was not understood
 	answered chan struct{}   // closed when the handler has returned; nil: nobody waits
@@ -52,7 +53,7 @@ func (st *serverStream) release() {
 	}
 	st.req = message.Request{Header: h}
 	st.head = fieldSet{}
-	st.counts = protocol.Counts{}
+	st.counts, st.endedAt = protocol.Counts{}, 0
 	st.v, st.owner, st.refused, st.answered, st.failed = nil, nil, nil, nil, nil
 	st.over, st.started, st.continued, st.tunneled = false, false, false, false
 	s.streams.Put(st)
@@ -65,8 +66,11 @@ func (st *serverStream) prepare(end bool) {
 	st.scope.Watch(&st.stream)
 	r := &st.req
 	r.Body, r.Length = st, st.head.length
-	if end {
+	switch {
+	case end:
 		r.Body, r.Length = message.NoBody, 0
+	case r.Length == 0:
+		r.Length = -1 // trailers may follow
 	}
 	if st.head.protocol != "" {
 		st.acceptWebSocket()
@@ -102,10 +106,11 @@ func (st *serverStream) finish(w *worker) bool {
 	defer v.mu.Unlock()
 	s := &st.stream
 	if !s.cutOff && v.failed == nil && (!s.sent || !s.ended) {
+		v.remember(s.id)
 		_ = v.resetStream(s.id, st.code()) // an error is a flood that the next frame will find, too
 	}
 	for s.pins > 0 {
-		s.readable.Wait()
+		s.await()
 	}
 	v.over(s)
 	s.leave()
@@ -147,6 +152,7 @@ func (st *serverStream) Counts() *protocol.Counts {
 	st.v.mu.Lock()
 	defer st.v.mu.Unlock()
 	n := &st.counts
+	n.RequestDone = st.endedAt
 	n.RequestBody, n.ResponseBody = st.got, st.put
 	n.RequestWire, n.ResponseWire = n.RequestHead+st.gotWire, st.putWire
 	return n
@@ -219,9 +225,11 @@ func (st *serverStream) respond(r *message.Response) error {
 	if st.failed != nil {
 		return st.failed
 	}
-	st.forget()
-	if err := st.scope.Err(); err != nil {
-		return err
+	if st.roused.Load() {
+		st.forget()
+		if err := st.scope.Err(); err != nil {
+			return err
+		}
 	}
 	end, err := st.begin(r)
 	if err != nil {

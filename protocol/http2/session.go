@@ -26,7 +26,6 @@ type session struct {
 	limit  int   // of active
 	gone   error // why no more streams may start; nil: they may
 	told   bool  // the owner was told
-	spent  bool  // stream numbers have run out
 
 	pings keepalive // of the reader's goroutine
 	heard int64     // scope.Now at the last stream's end; guarded by mu
@@ -77,11 +76,11 @@ func (s *session) read() {
 	if !remote(err) {
 		s.c.Revive()
 		_ = s.c.SetWriteDeadline(nowPlus(lastWords)) // fails only on a closed socket
-		s.flusher.Wait()
+		s.awaitFlusher()
 	}
 	s.kill(err)
 	s.c.Wake(err)
-	s.flusher.Wait()
+	s.awaitFlusher()
 	s.alarm.Close()
 	_ = s.c.Close() // nothing is left to lose
 	s.depart(err)
@@ -121,13 +120,13 @@ func (s *session) RoundTrip(ctx context.Context, r *message.Request) (*message.R
 
 // head implements side: the head of a response, or trailers.
 func (s *session) head(f frame, block []byte) error {
-	if f.id&1 == 0 || s.fresh(f.id) {
-		return errStreamID
-	}
 	s.mu.Lock()
 	st := s.table.find(f.id)
 	if st == nil {
 		s.mu.Unlock()
+		if s.fresh(f.id) {
+			return errStreamID
+		}
 		s.stats.HeadersCbNoStream.Inc()
 		s.r.dec.Begin(block)
 		if _, err := s.r.dec.Skip(); err != nil {
@@ -266,5 +265,9 @@ func (s *session) broke(st *stream, err error) error {
 	if err == nil || s.failed == nil || err != s.failed {
 		return err
 	}
-	return &protocol.BrokenError{Cause: err, NothingSent: s.sent <= st.call.at, HeadSeen: st.call.state >= headThere}
+	head := st.call.state >= headThere
+	if head && err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return &protocol.BrokenError{Cause: err, NothingSent: s.begun <= st.call.at, HeadSeen: head}
 }

@@ -3,6 +3,7 @@ package http2
 import (
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/weftproxy/weft/message"
 )
@@ -16,9 +17,11 @@ type stream struct {
 	srv      *serverStream // what it is part of: one of the two
 	call     *call
 	readable sync.Cond // of m.mu: something has arrived, or will not any more
+	readers  int       // that wait for readable
 	writable sync.Cond // of m.mu: window, room, or the end
 
 	// Receiving.
+	roused     atomic.Bool // Wake was called since forget
 	in         inbox
 	recvWindow int64 // bytes the peer may still send
 	credit     int64 // bytes consumed that it was not told of
@@ -55,6 +58,9 @@ func (s *stream) start(m *mux, id uint32) {
 	s.m, s.id, s.listed = m, id, true
 	s.readable.L, s.writable.L = &m.mu, &m.mu
 	s.recvWindow, s.sendWindow, s.left = int64(m.o.StreamWindow), m.peerWindow, -1
+	if !m.acked { // the peer may not know its window yet (RFC 9113 section 6.9.3)
+		s.recvWindow = max(s.recvWindow, defaultWindow)
+	}
 	m.table.add(s)
 	m.stats.StreamsActive.Inc()
 }
@@ -77,18 +83,34 @@ func (s *stream) clear() {
 	if s.trailer.Cap() > maxKept {
 		s.trailer = message.Header{}
 	}
-	*s = stream{in: inbox{own: s.in.own}, trailer: s.trailer}
+	own, trailer := s.in.own, s.trailer
+	*s = stream{}
+	s.in.own, s.trailer = own, trailer
 }
 
 // maxKept is how much memory of a header is kept for the next message, in bytes.
 const maxKept = 16 << 10
+
+// await blocks until announce. mu is held.
+func (s *stream) await() {
+	s.readers++
+	s.readable.Wait()
+	s.readers--
+}
+
+// announce wakes everybody who waits for readable. mu is held.
+func (s *stream) announce() {
+	if s.readers > 0 {
+		s.readable.Broadcast()
+	}
+}
 
 // breakOff ends the stream because of what happened to it or its connection. mu is held.
 func (s *stream) breakOff(err error) {
 	if s.dead == nil {
 		s.dead = err
 	}
-	s.readable.Broadcast()
+	s.announce()
 	s.writable.Broadcast()
 }
 
@@ -97,15 +119,17 @@ func (s *stream) Wake(cause error) {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
 	s.woken = cause
+	s.roused.Store(true)
 	if s.stuck {
 		s.m.stats.TxFlushTimeout.Inc()
 	}
-	s.readable.Broadcast()
+	s.announce()
 	s.writable.Broadcast()
 }
 
 // forget makes the stream usable again after Wake.
 func (s *stream) forget() {
+	s.roused.Store(false)
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
 	s.woken = nil
@@ -127,7 +151,7 @@ func (s *stream) take(wait func() error) ([]byte, error) {
 			return s.in.take(), nil
 		case s.ended:
 			s.done = true
-			s.readable.Broadcast() // awaitEnd
+			s.announce() // awaitEnd
 			return nil, io.EOF
 		case s.dead != nil:
 			return nil, s.dead
@@ -140,10 +164,10 @@ func (s *stream) take(wait func() error) ([]byte, error) {
 			}
 		}
 		s.reading = true
-		s.readable.Wait()
+		s.await()
 		s.reading = false
 		if s.shut != nil || s.paused {
-			s.readable.Broadcast() // join
+			s.announce() // join
 		}
 	}
 }
@@ -234,9 +258,9 @@ func (s *stream) discard(n int) {
 
 // join waits for a Next that blocks to return. mu is held.
 func (s *stream) join() {
-	s.readable.Broadcast()
+	s.announce()
 	for s.reading {
-		s.readable.Wait()
+		s.await()
 	}
 }
 
@@ -245,7 +269,7 @@ func (s *stream) awaitEnd() error {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
 	for !s.done && s.shut == nil && s.dead == nil && s.woken == nil {
-		s.readable.Wait()
+		s.await()
 	}
 	if s.done || s.shut != nil {
 		return nil
@@ -268,6 +292,6 @@ func (s *stream) arrived(p []byte) {
 	}
 	if len(p) > 0 {
 		s.in.add(p)
-		s.readable.Broadcast()
+		s.announce()
 	}
 }

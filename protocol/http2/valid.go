@@ -57,6 +57,20 @@ func goodValue(s string) bool {
 	if first, last := s[0], s[len(s)-1]; first == ' ' || first == '\t' || last == ' ' || last == '\t' {
 		return false
 	}
+	return printable(s)
+}
+
+// printable reports whether s is free of controls other than HTAB (RFC 9110 section 5.5). It looks at eight bytes at a time.
+func printable(s string) bool {
+	const low, high = 0x0101010101010101, 0x8080808080808080
+	for len(s) >= 8 {
+		x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		y := x ^ 0x7f*low
+		if ((x-0x20*low)&^x|(y-low)&^y)&high != 0 && !all(s[:8], classValue) {
+			return false
+		}
+		s = s[8:]
+	}
 	return all(s, classValue)
 }
 
