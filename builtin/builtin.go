@@ -21,6 +21,12 @@ import (
 	"github.com/weftproxy/weft/dispatch"
 	"github.com/weftproxy/weft/exchange"
 	"github.com/weftproxy/weft/extension"
+	"github.com/weftproxy/weft/filter/http/grpchttp1bridge"
+	"github.com/weftproxy/weft/filter/http/grpchttp1reversebridge"
+	"github.com/weftproxy/weft/filter/http/grpcjson"
+	"github.com/weftproxy/weft/filter/http/grpcstats"
+	"github.com/weftproxy/weft/filter/http/grpcweb"
+	"github.com/weftproxy/weft/filter/listener/httpinspector"
 	"github.com/weftproxy/weft/filter/listener/proxyproto"
 	"github.com/weftproxy/weft/filter/network/connectionlimit"
 	"github.com/weftproxy/weft/filter/network/directresponse"
@@ -36,11 +42,14 @@ import (
 // Extensions lists what is compiled in. The order has no meaning.
 func Extensions() extension.Extensions {
 	return extension.Extensions{
-		HTTP: []extension.HTTPFilter{router()},
+		HTTP: []extension.HTTPFilter{
+			router(), grpcstats.Extension(), grpcweb.Extension(), grpchttp1bridge.Extension(), grpchttp1reversebridge.Extension(),
+			grpcjson.Extension(),
+		},
 		Network: []extension.NetworkFilter{
 			dispatch.Extension(), forward.TCPExtension(), echo.Extension(), directresponse.Extension(), connectionlimit.Extension(),
 		},
-		Listener:  []extension.ListenerFilter{proxyproto.Extension()},
+		Listener:  []extension.ListenerFilter{httpinspector.Extension(), proxyproto.Extension()},
 		AccessLog: []extension.AccessLog{fileLog(), stdoutLog(), stderrLog()},
 		Opaque: []extension.Opaque{
 			{Name: "envoy.transport_sockets.raw_buffer", Config: &rawv3.RawBuffer{}},

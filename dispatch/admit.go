@@ -87,8 +87,9 @@ func refusal(p *protocol.Error) *exchange.Error {
 // statusBody is what Envoy's codec says to a broken message. Immutable.
 var statusBody = map[int]string{400: "Bad Request"}
 
-func (d *Dispatcher) countRefusal(st *Stats, p *protocol.Error) {
-	if p.Stat == "requests_rejected_with_underscores_in_headers" {
+func (d *Dispatcher) countRefusal(t *stream, p *protocol.Error) {
+	st := t.stats
+	if p.Stat == "requests_rejected_with_underscores_in_headers" && t.s.Version() != protocol.HTTP2 { // HTTP/2 counts its own
 		d.codec.RejectedUnderscore.Inc()
 	}
 	switch p.Status {

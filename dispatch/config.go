@@ -13,6 +13,7 @@ import (
 	"github.com/weftproxy/weft/extension"
 	"github.com/weftproxy/weft/observe/accesslog"
 	"github.com/weftproxy/weft/protocol/http1"
+	"github.com/weftproxy/weft/protocol/http2"
 	"github.com/weftproxy/weft/resource"
 )
 
@@ -46,7 +47,9 @@ type Config struct {
 	replies    *localReplies
 	logs       []accesslog.Writer
 	logFirst   bool // flush_access_log_on_new_request
+	codec      hcmv3.HttpConnectionManager_CodecType
 	http1      http1.ServerOptions
+	http2      http2.ServerOptions
 	options    extension.Options
 }
 
@@ -96,8 +99,10 @@ func compileConfig(env *extension.Env, m *hcmv3.HttpConnectionManager, at resour
 	}
 	c.replies = compileReplies(env, m.GetLocalReplyConfig(), at.Field("local_reply_config"))
 	c.logs = compileLogs(env, m.GetAccessLog(), at.Field("access_log"))
+	c.codec = m.GetCodecType()
 	c.http1 = compileHTTP1(m)
 	c.http1.IgnoreUpgrades = ignoredUpgrades(env, m.GetHttpProtocolOptions(), at.Field("http_protocol_options"))
+	c.http2 = compileHTTP2(env.Options.Runtime, m)
 	return c
 }
 
@@ -163,8 +168,6 @@ func ignoredUpgrades(env *extension.Env, o *corev3.Http1ProtocolOptions, at reso
 func compileHTTP1(m *hcmv3.HttpConnectionManager) http1.ServerOptions {
 	common, h1 := m.GetCommonHttpProtocolOptions(), m.GetHttpProtocolOptions()
 	o := http1.ServerOptions{
-		MaxHeaderBytes:     defaultHeaderKB << 10,
-		MaxHeaders:         defaultHeadersCount,
 		AcceptHTTP10:       h1.GetAcceptHttp_10(),
 		DefaultHost:        h1.GetDefaultHostForHttp_10(),
 		AllowAbsoluteURL:   h1.GetAllowAbsoluteUrl() == nil || h1.GetAllowAbsoluteUrl().GetValue(),
@@ -180,12 +183,7 @@ func compileHTTP1(m *hcmv3.HttpConnectionManager) http1.ServerOptions {
 		ParkAfter:          parkAfter,
 		PeekAfter:          clientGoneCheckAfter,
 	}
-	if v := m.GetMaxRequestHeadersKb(); v != nil {
-		o.MaxHeaderBytes = int(v.GetValue()) << 10
-	}
-	if v := common.GetMaxHeadersCount(); v != nil {
-		o.MaxHeaders = int(v.GetValue())
-	}
+	o.MaxHeaderBytes, o.MaxHeaders = headerLimits(m)
 	if v := m.GetStreamErrorOnInvalidHttpMessage(); v != nil {
 		o.KeepAfterRefusal = v.GetValue()
 	}

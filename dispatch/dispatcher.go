@@ -13,6 +13,7 @@ import (
 	"github.com/weftproxy/weft/conn"
 	"github.com/weftproxy/weft/exchange"
 	"github.com/weftproxy/weft/extension"
+	"github.com/weftproxy/weft/internal/grpc"
 	"github.com/weftproxy/weft/internal/scope"
 	"github.com/weftproxy/weft/message"
 	"github.com/weftproxy/weft/observe"
@@ -43,6 +44,7 @@ type stream struct {
 	view    *View
 	in, out flow
 	upgrade bool
+	grpc    bool // the client speaks gRPC, whatever filters make of the request
 	proxied bool // 100 is the upstream's to say (proxy_100_continue)
 	stats   *Stats
 	entry   observe.Entry // what the access logs look at; part of the stream so that logging allocates nothing
@@ -60,11 +62,9 @@ func (t *stream) Inform(status int, h *message.Header) error {
 // ServeConn serves a connection until it ends or is parked.
 func (d *Dispatcher) ServeConn(ctx context.Context, c *conn.Conn) error {
 	st := d.stats.Lane(c.Lane)
-	if c.Served == 0 && c.IdleSince == 0 {
+	if fresh(c) {
 		st.CxTotal.Inc()
-		st.CxHTTP1Total.Inc()
 		st.CxActive.Inc()
-		st.CxHTTP1Active.Inc()
 	}
 	in, out := c.BytesIn(), c.BytesOut()
 	err := d.server.Serve(ctx, c, d)
@@ -80,7 +80,6 @@ func (d *Dispatcher) ServeConn(ctx context.Context, c *conn.Conn) error {
 // closed counts the end of a connection by its reason.
 func (d *Dispatcher) closed(st *Stats, c *conn.Conn, err error) {
 	st.CxActive.Dec()
-	st.CxHTTP1Active.Dec()
 	st.CxDestroy.Inc()
 	st.CxLength.Record(uint64(time.Since(c.Info().Began).Milliseconds()))
 	var broken *protocol.Error
@@ -100,6 +99,8 @@ func (d *Dispatcher) closed(st *Stats, c *conn.Conn, err error) {
 	case errors.Is(err, conn.ErrDraining):
 		st.CxDrainClose.Inc()
 	case errors.As(err, &failed) && failed.Side != exchange.Downstream: // cut off: the client must not take a part for the whole
+	case errors.Is(err, protocol.ErrHeadersTimeout):
+		st.RqHeaderTimeout.Inc()
 	case errors.As(err, &broken):
 		st.CxProtocolError.Inc()
 	case err == nil || remote(err):
@@ -146,9 +147,13 @@ func (d *Dispatcher) unsent(t *stream, failed *message.Response, cause error) (*
 func (d *Dispatcher) RefuseStream(ctx context.Context, s protocol.Stream, refused *protocol.Error) {
 	t := d.begin(ctx, s)
 	defer d.recovered(t)
-	d.countRefusal(t.stats, refused)
+	d.countRefusal(t, refused)
 	t.x.Take(notMatched, nil)
 	resp := d.localReply(t, refusal(refused))
+	if resp == nil { // the client has left meanwhile
+		d.end(t, nil, nil)
+		return
+	}
 	d.prepare(t, resp)
 	d.end(t, resp, s.Respond(resp))
 }
@@ -173,7 +178,11 @@ func (d *Dispatcher) begin(ctx context.Context, s protocol.Stream) *stream {
 	x.Record.Protocol = s.Version().String()
 	s.SetOwner(t)
 	t.stats.RqTotal.Inc()
-	t.stats.RqHTTP1Total.Inc()
+	if s.Version() == protocol.HTTP2 {
+		t.stats.RqHTTP2Total.Inc()
+	} else {
+		t.stats.RqHTTP1Total.Inc()
+	}
 	t.stats.RqActive.Inc()
 	d.cfg.options.Live.Enter(x)
 	return t
@@ -182,6 +191,7 @@ func (d *Dispatcher) begin(ctx context.Context, s protocol.Stream) *stream {
 // answer cleans the request, finds its route and runs it through the filters.
 func (d *Dispatcher) answer(ctx context.Context, t *stream) (*message.Response, error) {
 	x := &t.x
+	t.grpc = grpc.IsRequest(&x.Request.Header)
 	if resp, err := d.admit(t); resp != nil || err != nil {
 		x.Take(notMatched, nil)
 		return resp, err

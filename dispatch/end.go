@@ -50,22 +50,32 @@ func (d *Dispatcher) settle(t *stream, resp *message.Response, err error) {
 	if resp != nil && resp.Local == nil && r.Details == "" {
 		r.Details = "via_upstream"
 	}
-	if err == nil {
-		return
+	if err != nil {
+		blame(r, err)
 	}
-	var e *exchange.Error
 	switch {
-	case errors.As(err, &e):
+	case r.Flags&(observe.DC|observe.DR) != 0:
+		t.stats.RqRxReset.Inc()
+	case resp == nil || err != nil:
+		t.stats.RqTxReset.Inc()
+	}
+}
+
+// blame notes why the downstream did not get all of the response.
+func blame(r *observe.Record, err error) {
+	var e *exchange.Error
+	if errors.As(err, &e) {
 		r.Flags |= e.Flag
 		r.Details = e.Details
-	case errors.Is(err, protocol.ErrPeerGone), remote(err):
-		r.Flags |= observe.DC
-		r.Details = "downstream_remote_disconnect"
+		return
 	}
-	if resp == nil && r.Flags&observe.DC == 0 {
-		t.stats.RqTxReset.Inc()
-	} else if r.Flags&observe.DC != 0 {
-		t.stats.RqRxReset.Inc()
+	flag, details, ok := exchange.Departed(err)
+	if !ok && remote(err) {
+		flag, details, ok = exchange.Departed(protocol.ErrPeerGone)
+	}
+	if ok {
+		r.Flags |= flag
+		r.Details = details
 	}
 }
 
@@ -126,7 +136,7 @@ func (d *Dispatcher) noteFailure(t *stream, resp *message.Response, err error) {
 func (d *Dispatcher) release(t *stream) {
 	t.s.SetOwner(nil)
 	t.x.Reset()
-	t.s, t.view, t.stats, t.upgrade = nil, nil, nil, false
+	t.s, t.view, t.stats, t.upgrade, t.grpc = nil, nil, nil, false, false
 	t.in, t.out, t.entry = flow{}, flow{}, observe.Entry{}
 	d.streams.Put(t)
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/weftproxy/weft/exchange"
 	"github.com/weftproxy/weft/extension"
 	"github.com/weftproxy/weft/observe/stats"
-	"github.com/weftproxy/weft/protocol/http1"
 	"github.com/weftproxy/weft/route"
 	"github.com/weftproxy/weft/upstream"
 )
@@ -75,9 +74,7 @@ func newDispatcher(env *extension.Env, cfg *Config, key string) *Dispatcher {
 		d.listener = stats.NewGroup[ListenerStats](env.Listener.Scope.Scope("http."+cfg.StatPrefix+".", httpTag(cfg.StatPrefix)))
 	}
 	d.codec = stats.NewGroup[CodecStats](env.Stats.Scope("http1.")).Lane(0)
-	o := cfg.http1
-	o.DroppedUnderscore = d.codec.DroppedUnderscore.Inc
-	d.server = http1.NewServer(o)
+	d.server = d.newServer(env)
 	d.rematch = func(x *exchange.Exchange) { d.match(x, d.view.Load()) }
 	return d
 }

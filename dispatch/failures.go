@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"github.com/weftproxy/weft/exchange"
+	"github.com/weftproxy/weft/internal/grpc"
 	"github.com/weftproxy/weft/observe"
 )
 
@@ -11,10 +12,9 @@ var (
 	errRequestTimeout = &exchange.Error{Stage: exchange.Decode, Side: exchange.Downstream, Status: 408, Body: "request timeout", Details: "request_overall_timeout"}
 	errIdleRequest    = &exchange.Error{Stage: exchange.Decode, Side: exchange.Downstream, Status: 408, Body: "stream timeout", Flag: observe.SI, Details: "stream_idle_timeout"}
 	errIdleResponse   = &exchange.Error{Stage: exchange.Receive, Side: exchange.Upstream, Status: 504, Body: "stream timeout", Flag: observe.SI, Details: "stream_idle_timeout"}
-	errMaxRequest     = &exchange.Error{Stage: exchange.Decode, Side: exchange.Downstream, Status: 408, Body: "downstream duration timeout", Flag: observe.DT, Details: "max_duration_timeout"}
-	errMaxResponse    = &exchange.Error{Stage: exchange.Receive, Side: exchange.Upstream, Status: 504, Body: "downstream duration timeout", Flag: observe.DT, Details: "max_duration_timeout"}
+	errMaxRequest     = &exchange.Error{Stage: exchange.Decode, Side: exchange.Downstream, Status: 408, Body: "downstream duration timeout", Flag: observe.DT, Details: "max_duration_timeout", GRPC: grpc.DeadlineExceeded}
+	errMaxResponse    = &exchange.Error{Stage: exchange.Receive, Side: exchange.Upstream, Status: 504, Body: "downstream duration timeout", Flag: observe.DT, Details: "max_duration_timeout", GRPC: grpc.DeadlineExceeded}
 	errRouteTimeout   = &exchange.Error{Stage: exchange.Receive, Side: exchange.Upstream, Status: 504, Body: "upstream request timeout", Flag: observe.UT, Details: "response_timeout"}
-	errGone           = &exchange.Error{Stage: exchange.Receive, Side: exchange.Downstream, Flag: observe.DC, Details: "downstream_remote_disconnect"}
 	errClosed         = &exchange.Error{Stage: exchange.Receive, Side: exchange.Local, Details: "downstream_local_disconnect"}
 	errMissingHost    = &exchange.Error{Stage: exchange.Decode, Side: exchange.Downstream, Status: 400, Details: "missing_host_header"}
 	errMissingPath    = &exchange.Error{Stage: exchange.Decode, Side: exchange.Downstream, Status: 404, Details: "missing_path_rejected"}

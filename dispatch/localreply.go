@@ -8,7 +8,6 @@ import (
 	"github.com/weftproxy/weft/exchange"
 	"github.com/weftproxy/weft/extension"
 	"github.com/weftproxy/weft/message"
-	"github.com/weftproxy/weft/observe"
 	"github.com/weftproxy/weft/observe/accesslog"
 	"github.com/weftproxy/weft/observe/format"
 	"github.com/weftproxy/weft/resource"
@@ -81,9 +80,9 @@ func compileLogs(env *extension.Env, logs []*accesslogv3.AccessLog, at resource.
 // localReply turns an error into the response that answers it, nil when nobody is there to be answered.
 func (d *Dispatcher) localReply(t *stream, err error) *message.Response {
 	x := &t.x
-	if gone(x) {
-		x.Record.Flags |= observe.DC
-		x.Record.Details = errGone.Details
+	if flag, details, ok := gone(x); ok {
+		x.Record.Flags |= flag
+		x.Record.Details = details
 		return nil
 	}
 	e := exchange.AsError(err)

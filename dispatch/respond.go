@@ -18,6 +18,9 @@ func (d *Dispatcher) prepare(t *stream, resp *message.Response) {
 	}
 	if x.Own(resp) {
 		d.cfg.replies.apply(x, resp)
+		if t.grpc {
+			x.TrailersOnly()
+		}
 	}
 	h := &resp.Header
 	d.setServer(h)

@@ -6,8 +6,10 @@ import "github.com/weftproxy/weft/observe/stats"
 type Stats struct {
 	CxTotal             stats.Counter   `stat:"downstream_cx_total"`
 	CxHTTP1Total        stats.Counter   `stat:"downstream_cx_http1_total"`
+	CxHTTP2Total        stats.Counter   `stat:"downstream_cx_http2_total"`
 	CxActive            stats.Gauge     `stat:"downstream_cx_active"`
 	CxHTTP1Active       stats.Gauge     `stat:"downstream_cx_http1_active"`
+	CxHTTP2Active       stats.Gauge     `stat:"downstream_cx_http2_active"`
 	CxDestroy           stats.Counter   `stat:"downstream_cx_destroy"`
 	CxDestroyRemote     stats.Counter   `stat:"downstream_cx_destroy_remote"`
 	CxDestroyLocal      stats.Counter   `stat:"downstream_cx_destroy_local"`
@@ -26,6 +28,7 @@ type Stats struct {
 	CxUpgradesActive    stats.Gauge     `stat:"downstream_cx_upgrades_active"`
 	RqTotal             stats.Counter   `stat:"downstream_rq_total"`
 	RqHTTP1Total        stats.Counter   `stat:"downstream_rq_http1_total"`
+	RqHTTP2Total        stats.Counter   `stat:"downstream_rq_http2_total"`
 	RqActive            stats.Gauge     `stat:"downstream_rq_active"`
 	RqBeforeComplete    stats.Counter   `stat:"downstream_rq_response_before_rq_complete"`
 	RqRxReset           stats.Counter   `stat:"downstream_rq_rx_reset"`
@@ -46,6 +49,7 @@ type Stats struct {
 	Rq4xx               stats.Counter   `stat:"downstream_rq_4xx"`
 	Rq5xx               stats.Counter   `stat:"downstream_rq_5xx"`
 	RqTime              stats.Histogram `stat:"downstream_rq_time" unit:"ms"`
+	RqTooManyResets     stats.Counter   `stat:"downstream_rq_too_many_premature_resets"`
 	RqPanic             stats.Counter   `stat:"downstream_rq_panic"`
 }
 

@@ -14,12 +14,13 @@ func Support() resource.Support {
 			always_set_request_id_in_response proxy_100_continue represent_ipv4_remote_address_as_ipv4_mapped_ipv6
 			upgrade_configs normalize_path merge_slashes path_with_escaped_slashes_action local_reply_config
 			strip_matching_host_port strip_any_host_port strip_trailing_host_dot stream_error_on_invalid_http_message
-			append_x_forwarded_port forward_proto_config flush_access_log_on_new_request`).
-			YesBut("codec_type", "AUTO speaks HTTP/1.1").
+			append_x_forwarded_port forward_proto_config flush_access_log_on_new_request codec_type
+			http2_protocol_options`).
 			YesBut("server_name", `the default is "weft"`).
-			No("codec_type=HTTP2 codec_type=HTTP3", "this version speaks HTTP/1.1 only").
-			NoEffect("drain_timeout drain_timeout_jitter http1_safe_max_connection_duration", "HTTP/1.1 connections end with the response that says so, and need no grace period").
-			NoEffect("http2_protocol_options", "used only when HTTP/2 is spoken").
+			YesBut("drain_timeout", "HTTP/1.1 connections end with the response that says so, and need no grace period").
+			No("codec_type=HTTP3", "HTTP/3 is not supported yet").
+			No("drain_timeout_jitter", "drain_timeout is the same for all connections").
+			NoEffect("http1_safe_max_connection_duration", "HTTP/1.1 connections always end between two exchanges").
 			NoEffect("append_local_overload", "there is no overload manager whose overload could be told").
 			NoEffect("add_proxy_protocol_connection_state", "nothing reads that filter state yet").
 			No("rds scoped_routes", "give the routes inline, in route_config").

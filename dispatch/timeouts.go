@@ -6,6 +6,7 @@ import (
 
 	"github.com/weftproxy/weft/exchange"
 	"github.com/weftproxy/weft/internal/scope"
+	"github.com/weftproxy/weft/observe"
 	"github.com/weftproxy/weft/protocol"
 )
 
@@ -20,11 +21,7 @@ func (d *Dispatcher) watchRequest(t *stream) {
 	if idle > 0 {
 		x.Scope.Arm(scope.Idle, now+int64(idle))
 	}
-	limit := d.cfg.MaxStream
-	if x.Route.MaxStream >= 0 {
-		limit = x.Route.MaxStream
-	}
-	if limit > 0 {
+	if limit, ok := x.Route.Duration(&x.Request.Header, d.cfg.MaxStream); ok {
 		x.Scope.Arm(scope.Stream, now+int64(limit))
 	}
 	if x.Request.Length == 0 && x.Request.Upgrade == "" {
@@ -95,7 +92,10 @@ func closed(x *exchange.Exchange) bool {
 	return !errors.As(x.Scope.Err(), &e)
 }
 
-// gone reports whether the exchange was cancelled because the downstream went away.
-func gone(x *exchange.Exchange) bool {
-	return x.Scope != nil && errors.Is(x.Scope.Err(), protocol.ErrPeerGone)
+// gone reports whether the exchange was cancelled because the downstream went away, and how it is recorded then.
+func gone(x *exchange.Exchange) (flag observe.Flag, details string, ok bool) {
+	if x.Scope == nil {
+		return 0, "", false
+	}
+	return exchange.Departed(x.Scope.Err())
 }

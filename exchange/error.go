@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/weftproxy/weft/internal/grpc"
 	"github.com/weftproxy/weft/observe"
 )
 
@@ -20,7 +21,8 @@ type Error struct {
 	Reset   string // for retry conditions: "connect-failure", "reset", "refused-stream", "per-try-timeout"; "" otherwise
 	Cause   error
 
-	Overloaded bool // the reply says x-envoy-overloaded
+	Overloaded bool        // the reply says x-envoy-overloaded
+	GRPC       grpc.Status // of the reply to a gRPC request; OK: what Status stands for
 }
 
 // Error implements error.

@@ -1,8 +1,10 @@
 package exchange
 
 import (
+	"errors"
 	"strconv"
 
+	"github.com/weftproxy/weft/internal/grpc"
 	"github.com/weftproxy/weft/message"
 )
 
@@ -65,6 +67,29 @@ func (x *Exchange) Reword(body, contentType string) {
 		r.body = *message.NewBytes(r.text)
 		r.resp.Body = &r.body
 		r.resp.Header.AddKnown(message.ContentType, contentType)
+	}
+}
+
+// TrailersOnly makes of the answer that Answer or Reply made one that gRPC clients understand: status 200, no body, the outcome in
+// headers. A grpc-status that is there already stays.
+func (x *Exchange) TrailersOnly() {
+	r := &x.local
+	h := &r.resp.Header
+	status := grpc.FromHTTP(r.resp.Status)
+	var e *Error
+	if errors.As(r.resp.Local, &e) && e.GRPC != grpc.OK {
+		status = e.GRPC
+	}
+	var scratch [256]byte
+	coded := grpc.AppendMessage(scratch[:0], r.text)
+	x.Reword("", "")
+	r.resp.Status = 200
+	h.AddKnown(message.ContentType, grpc.ContentType)
+	if !h.HasKnown(message.GRPCStatus) {
+		h.AddKnown(message.GRPCStatus, status.Number())
+	}
+	if len(coded) > 0 && x.Request.Method != "HEAD" {
+		h.SetKnown(message.GRPCMessage, string(coded))
 	}
 }
 

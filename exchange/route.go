@@ -35,6 +35,7 @@ type Route struct {
 	Timeout        time.Duration // whole response, from the end of the request; 0: none
 	IdleTimeout    time.Duration // of the stream; -1: as the connection manager says; 0: none
 	MaxStream      time.Duration // -1: as the connection manager says; 0: none
+	GRPC           *GRPCTimeouts // nil: grpc-timeout goes through as it is
 	Retry          *RetryPolicy  // nil: no retries
 	Priority       int           // 0 default, 1 high
 	BufferLimit    int           // request bytes kept for retries; -1: the listener's buffer limit

@@ -34,7 +34,7 @@ func (f *flight) attempt() (*message.Response, error) {
 	if f.terminates() {
 		return f.connect(host)
 	}
-	lease, err := host.Pool().Acquire(f.ctx, x.Lane, x.Route.Priority)
+	lease, err := host.PoolFor(x.Record.Protocol).Acquire(f.ctx, x.Lane, x.Route.Priority)
 	if err != nil {
 		if scope.Cause(f.ctx) != nil {
 			f.counts.RqCancelled.Inc()
@@ -50,6 +50,9 @@ func (f *flight) attempt() (*message.Response, error) {
 	resp, err := lease.Session.RoundTrip(f.context(), x.Request)
 	if err != nil {
 		f.started = f.started || !nothingSent(err)
+		if scope.Cause(f.ctx) == nil && classify(err) == remoteReset {
+			f.counts.RqRxReset.Inc()
+		}
 		f.end(scope.Now())
 		f.log()
 		return nil, err
@@ -121,17 +124,17 @@ func (f *flight) end(now int64) {
 
 // received writes down what is known when the head is there. The session may serve somebody else as soon as the body has ended.
 func (f *flight) received(resp *message.Response) {
-	var n protocol.Counts
-	if call, ok := resp.Owner.(protocol.Call); ok {
-		n = *call.Counts()
-	}
 	r := &f.x.Record
-	if r.UpstreamFirst = n.ResponseBegan; r.UpstreamFirst == 0 {
+	r.UpstreamFirst, r.UpstreamSent = 0, 0
+	if call, ok := resp.Owner.(protocol.Call); ok { // whose other counts may change meanwhile
+		n := call.Counts()
+		r.UpstreamFirst, r.UpstreamSent = n.ResponseBegan, n.RequestDone
+		r.UpstreamHeadOut, r.UpstreamHeadIn = n.RequestHead, n.ResponseHead
+		r.UpstreamWireOut, r.UpstreamWireIn = n.RequestHead, n.ResponseHead
+	}
+	if r.UpstreamFirst == 0 {
 		r.UpstreamFirst = scope.Now()
 	}
-	r.UpstreamHeadOut, r.UpstreamHeadIn = n.RequestHead, n.ResponseHead
-	r.UpstreamWireOut, r.UpstreamWireIn = n.RequestHead, n.ResponseHead
-	r.UpstreamSent = n.RequestDone
 	if f.nested {
 		f.child.Extend(scope.Try, 0)
 	}
@@ -198,7 +201,7 @@ func (f *flight) again(resp *message.Response, err error) (time.Duration, bool) 
 		}
 	} else if why := f.why(err); why != notReset {
 		if f.fresh(why, err) {
-			f.refreshed = true
+			f.refreshed++
 			return 0, true
 		}
 		wanted = r.on != 0 && !f.informed.Load() && r.wantsReset(why, f.started)
@@ -211,7 +214,9 @@ func (f *flight) again(resp *message.Response, err error) (time.Duration, bool) 
 	f.host.Stats().RqError.Inc()
 	f.countLimit(err)
 	if resp != nil {
-		f.counts.Retry.Inc(resp.Status)
+		if !f.uncoded() {
+			f.counts.Retry.Inc(resp.Status)
+		}
 		resp.Body.Close(errRetrying)
 		f.end(scope.Now())
 		f.entry.Response = resp
@@ -264,10 +269,20 @@ func (f *flight) countLimit(err error) {
 	f.host.Stats().RqTimeout.Inc()
 }
 
+// maxRefreshed is how often an attempt whose stream was refused is made again at once. While an upstream restarts, the next connection
+// may be one that goes away, too.
+const maxRefreshed = 3
+
 // fresh reports whether the attempt failed only because its connection had been idle, and the peer closed it while the request was on
-// its way: such a request goes out again at once, on another connection, whatever the policy says.
+// its way, or because the peer takes no more streams on it: such a request goes out again at once, on another connection, whatever the
+// policy says.
 func (f *flight) fresh(why reset, err error) bool {
-	if !f.reused || f.refreshed || f.informed.Load() || why.connecting() || !closedIdle(err) {
+	switch {
+	case f.informed.Load() || why.connecting():
+		return false
+	case why == refusedStream:
+		return f.refreshed < maxRefreshed && f.replayable()
+	case f.refreshed > 0 || !f.reused || !closedIdle(err):
 		return false
 	}
 	return (nothingSent(err) || idempotent(f.x.Request.Method)) && f.replayable()
@@ -288,7 +303,11 @@ func nothingSent(err error) bool {
 		return broken.NothingSent
 	}
 	var unfit *protocol.Error
-	return errors.As(err, &unfit) && unfit.NothingSent
+	if errors.As(err, &unfit) {
+		return unfit.NothingSent
+	}
+	var ended *protocol.ResetError
+	return errors.As(err, &ended) && ended.Refused // what the peer has not looked at counts as not sent
 }
 
 // idempotent says that a request may be sent twice without its client asking for it (RFC 9110 section 9.2.2).
@@ -379,12 +398,12 @@ func (f *flight) pause(wait time.Duration) error {
 	if f.x.Route.IncludeAttempt.Request {
 		setNumber(h, message.XEnvoyAttemptCount, int64(f.attempts+1))
 	}
-	if !f.r.suppress && f.timeouts != (timeouts{}) {
+	if f.timeouts != (timeouts{}) {
 		elapsed := time.Duration(0)
 		if at := f.x.CompletedAt(); at != 0 {
 			elapsed = time.Duration(scope.Now() - at)
 		}
-		f.timeouts.expect(h, elapsed)
+		f.expect(elapsed)
 	}
 	return nil
 }

@@ -94,6 +94,8 @@ func (b *responseBody) Next() ([]byte, error) {
 	}
 	b.ended = true
 	if err == io.EOF {
+		b.f.entry.Trailer = b.Body.Trailer()
+		b.f.creditTrailers(b.f.entry.Trailer)
 		b.f.complete(scope.Now())
 		return nil, err
 	}
@@ -113,6 +115,7 @@ func (b *responseBody) Close(cause error) {
 // broke says what the downstream's response breaks off with, and counts it.
 func (f *flight) broke(err error) error {
 	f.router.RqResetAfter.Inc()
+	f.awaiting = false
 	h := f.host.Stats()
 	h.RqError.Inc()
 	f.end(scope.Now())
@@ -137,8 +140,11 @@ func (f *flight) broke(err error) error {
 		return limit(err)
 	}
 	why := classify(err)
-	if why == protocolError {
+	switch why {
+	case protocolError:
 		f.counts.CxProtocolError.Inc()
+	case remoteReset:
+		f.counts.RqRxReset.Inc()
 	}
 	return brokenOff(why, err)
 }

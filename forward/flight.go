@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/weftproxy/weft/exchange"
+	"github.com/weftproxy/weft/internal/grpc"
 	"github.com/weftproxy/weft/internal/scope"
 	"github.com/weftproxy/weft/message"
 	"github.com/weftproxy/weft/observe"
@@ -29,7 +30,8 @@ type flight struct {
 
 	source   message.Body     // the request's body as the router got it
 	informer message.Informer // where informational responses go
-	replay   *message.Replay  // nil: the request has no body, or is not retried
+	replay   *message.Replay  // nil: the request has no body, or none of it is kept
+	record   message.Replay   // what replay points to
 	in       requestBody
 	out      responseBody
 	entry    observe.Entry // for formatters and upstream logs
@@ -44,9 +46,12 @@ type flight struct {
 	armed    atomic.Bool // the attempt's timeouts run
 	informed atomic.Bool // an informational response was passed on
 
+	grpc     bool // the request is gRPC
+	awaiting bool // what the response is for its host is still to come, in the trailers
+
 	attempts  int
 	started   bool // an attempt has sent something
-	refreshed bool // the free retry on a fresh connection was used
+	refreshed int  // attempts that were made again on a fresh connection, free of charge
 	hints     balance.Hints
 	tried     []string // hosts tried, where they are avoided
 	exclude   func(address string) bool
@@ -66,7 +71,7 @@ func (r *Router) flight(ctx context.Context, x *exchange.Exchange) *flight {
 	if x.Request.Body != message.Body(&f.in) {
 		f.source, f.informer = x.Request.Body, x.Request.Informer
 	}
-	f.replay, f.host, f.attempts, f.started, f.refreshed = nil, nil, 0, false, false
+	f.replay, f.host, f.attempts, f.refreshed, f.started, f.awaiting = nil, nil, 0, 0, false, false
 	f.informed.Store(false)
 	f.hints = balance.Hints{Lane: x.Lane}
 	clear(f.tried)
@@ -112,10 +117,9 @@ func (f *flight) prepare() error {
 	f.findClasses()
 
 	f.orders.takeTimeouts(h, f.r.respectExpected)
-	f.timeouts.of(route, &f.orders)
-	if !f.r.suppress {
-		f.timeouts.expect(h, 0)
-	}
+	f.grpc = grpc.IsRequest(h)
+	f.timeouts.of(route, &f.orders, h)
+	f.expect(0)
 	if route.IncludeAttempt.Request {
 		setNumber(h, message.XEnvoyAttemptCount, 1)
 	}
@@ -149,15 +153,32 @@ func (f *flight) wrap() {
 		q.Body = f.source
 		return
 	}
-	if f.retries.on != 0 && q.Upgrade == "" {
-		limit := f.x.Route.BufferLimit
-		if limit < 0 {
-			limit = f.r.bufferLimit
-		}
-		f.replay = message.NewReplay(f.source, limit)
+	if limit := f.recorded(); limit >= 0 {
+		f.replay = &f.record
+		f.replay.Reset(f.source, limit)
 		f.in.begin(f.replay, limit)
 	}
 	q.Body = &f.in
+}
+
+// refusedLimit is how many bytes of a request are kept without a retry policy, for a stream that the upstream refuses: enough for most
+// calls.
+const refusedLimit = 16 << 10
+
+// recorded returns how many bytes of the request's body are kept for another attempt; -1: it is not watched for that.
+func (f *flight) recorded() int {
+	route := f.x.Route
+	switch {
+	case f.x.Request.Upgrade != "":
+		return -1
+	case f.retries.on != 0 && route.BufferLimit >= 0:
+		return route.BufferLimit
+	case f.retries.on != 0:
+		return f.r.bufferLimit
+	case f.cluster.Config.HTTP.HTTP2 != nil:
+		return refusedLimit
+	}
+	return -1
 }
 
 // Inform implements message.Informer: after an informational response was passed on there is no retry.

@@ -118,7 +118,6 @@ type session struct {
 	owner protocol.Owner
 	host  string
 	used  bool
-	n     protocol.Counts
 	body  doneBody
 	q     received
 }

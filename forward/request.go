@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weftproxy/weft/exchange"
+	"github.com/weftproxy/weft/internal/grpc"
 	"github.com/weftproxy/weft/match"
 	"github.com/weftproxy/weft/message"
 	"github.com/weftproxy/weft/observe"
@@ -131,8 +132,13 @@ func set(to *int64, v string) {
 type timeouts struct{ global, perTry, perTryIdle time.Duration }
 
 // of combines the route's timeouts with what the request asks for.
-func (t *timeouts) of(route *exchange.Route, o *orders) {
+func (t *timeouts) of(route *exchange.Route, o *orders, h *message.Header) {
 	*t = timeouts{global: route.Timeout}
+	if route.GRPC != nil && grpc.IsRequest(h) {
+		if limit, ok := route.GRPC.Response(h); ok {
+			t.global = limit
+		}
+	}
 	if p := route.Retry; p != nil {
 		t.perTry, t.perTryIdle = p.PerTry, p.PerTryIdle
 	}
@@ -151,19 +157,31 @@ func milliseconds(n int64) time.Duration {
 	return time.Duration(min(n, int64(1<<62/time.Millisecond))) * time.Millisecond
 }
 
-// expect tells the upstream how long Weft will wait. elapsed is the time since the end of the request.
-func (t *timeouts) expect(h *message.Header, elapsed time.Duration) {
+// expected returns how long Weft waits for an attempt; 0: for ever. elapsed is the time since the end of the request.
+func (t *timeouts) expected(elapsed time.Duration) time.Duration {
 	expected := t.perTry
 	if expected == 0 {
 		expected = t.global
 	}
-	if expected == 0 {
-		return
-	}
 	if t.global > 0 {
 		expected = min(expected, max(t.global-elapsed, time.Millisecond))
 	}
-	setNumber(h, message.XEnvoyExpectedRqTimeoutMs, expected.Milliseconds())
+	return expected
+}
+
+// expect tells the upstream how long Weft waits for the attempt that is about to begin.
+func (f *flight) expect(elapsed time.Duration) {
+	expected := f.timeouts.expected(elapsed)
+	if expected == 0 {
+		return
+	}
+	h := &f.x.Request.Header
+	if !f.r.suppress {
+		setNumber(h, message.XEnvoyExpectedRqTimeoutMs, expected.Milliseconds())
+	}
+	if f.grpc {
+		f.x.Route.GRPC.SetTimeout(h, expected)
+	}
 }
 
 // setNumber sets a header to a number, without an allocation.

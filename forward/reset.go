@@ -71,6 +71,13 @@ func classify(err error) reset {
 		}
 		return connectionTermination
 	}
+	var ended *protocol.ResetError
+	if errors.As(err, &ended) {
+		if ended.Refused {
+			return refusedStream
+		}
+		return remoteReset
+	}
 	var broken *protocol.Error
 	if errors.As(err, &broken) {
 		if broken.NothingSent {

@@ -17,6 +17,7 @@ type Router struct {
 	dynamic         bool // count response codes and times (dynamic_stats)
 	suppress        bool // add no x-envoy-* headers (suppress_envoy_headers)
 	respectExpected bool // take x-envoy-expected-rq-timeout-ms for the timeout (respect_expected_rq_timeout)
+	suppressGRPC    bool // count gRPC responses by no HTTP status (suppress_grpc_request_failure_code_stats)
 	strict          []message.Known
 	bufferLimit     int // request bytes kept for retries where the route does not say
 	logs            []accesslog.Writer
@@ -32,6 +33,7 @@ func NewRouter(env *extension.Env, cfg *routerv3.Router) (exchange.Filter, error
 		dynamic:         cfg.GetDynamicStats() == nil || cfg.GetDynamicStats().GetValue(),
 		suppress:        cfg.GetSuppressEnvoyHeaders(),
 		respectExpected: cfg.GetRespectExpectedRqTimeout(),
+		suppressGRPC:    cfg.GetSuppressGrpcRequestFailureCodeStats(),
 		bufferLimit:     env.Listener.BufferLimit,
 		classes:         classes{store: env.Stats},
 	}

@@ -31,6 +31,7 @@ func (f *flight) release() {
 	if p, ok := f.source.(message.Pauser); ok {
 		p.Resume()
 	}
+	f.replay.Reset(nil, 0)
 	f.replay = nil
 	f.x.Request.Body = f.source
 }
@@ -43,9 +44,8 @@ func (f *flight) respond(resp *message.Response) *message.Response {
 		setNumber(h, message.XEnvoyUpstreamServiceTime, max(x.Record.UpstreamFirst-at, 0)/int64(time.Millisecond))
 	}
 	f.charge(resp.Status, f.canary(h))
-	if resp.Status/100 != 5 {
-		f.host.Stats().RqSuccess.Inc()
-	}
+	bodyless := resp.Length == 0 || x.Request.Method == http.MethodHead || resp.Status == http.StatusNoContent || resp.Status == http.StatusNotModified
+	f.credit(resp, bodyless)
 	x.Record.Details = "via_upstream"
 	if x.Route.IncludeAttempt.Response {
 		setNumber(h, message.XEnvoyAttemptCount, int64(f.attempts))
@@ -57,7 +57,7 @@ func (f *flight) respond(resp *message.Response) *message.Response {
 	}
 	f.out.begin(resp.Body)
 	resp.Body = &f.out
-	if resp.Length == 0 || x.Request.Method == http.MethodHead || resp.Status == http.StatusNoContent || resp.Status == http.StatusNotModified {
+	if bodyless {
 		f.complete(x.Record.UpstreamFirst) // nobody will read a body to its end
 	}
 	return resp
@@ -111,10 +111,11 @@ func (f *flight) cancelled(cause error) error {
 	if f.started && f.host != nil {
 		f.counts.RqTxReset.Inc()
 	}
+	if flag, details, ok := exchange.Departed(cause); ok {
+		return &exchange.Error{Stage: f.x.Stage(), Side: exchange.Downstream, Flag: flag, Details: details, Cause: cause}
+	}
 	var e *exchange.Error
 	switch {
-	case errors.Is(cause, protocol.ErrPeerGone):
-		return &exchange.Error{Stage: f.x.Stage(), Side: exchange.Downstream, Flag: observe.DC, Details: "downstream_remote_disconnect", Cause: cause}
 	case errors.As(cause, &e) && e.Flag&observe.UT != 0:
 		f.counts.RqTimeout.Inc()
 		f.each(classTimeout)
@@ -156,7 +157,11 @@ func requestBroken(err error) error {
 	if errors.As(err, &e) {
 		return e
 	}
-	return &exchange.Error{Stage: exchange.Send, Side: exchange.Downstream, Flag: observe.DC, Details: "downstream_remote_disconnect", Cause: err}
+	flag, details, ok := exchange.Departed(err)
+	if !ok {
+		flag, details, _ = exchange.Departed(protocol.ErrPeerGone)
+	}
+	return &exchange.Error{Stage: exchange.Send, Side: exchange.Downstream, Flag: flag, Details: details, Cause: err}
 }
 
 // charge counts a response, Weft's own ones included, by its status.
@@ -167,8 +172,16 @@ func (f *flight) charge(status int, canary bool) {
 	if !f.r.dynamic || f.x.Record.HealthCheck {
 		return
 	}
-	f.counts.Codes.Inc(status)
 	f.counts.RqCompleted.Inc()
+	for _, c := range f.classes {
+		if c != nil {
+			c.RqCompleted.Inc()
+		}
+	}
+	if f.uncoded() {
+		return
+	}
+	f.counts.Codes.Inc(status)
 	if f.x.Record.Internal {
 		f.counts.Internal.Codes.Inc(status)
 	} else {
@@ -180,7 +193,6 @@ func (f *flight) charge(status int, canary bool) {
 	for _, c := range f.classes {
 		if c != nil {
 			c.Codes.Inc(status)
-			c.RqCompleted.Inc()
 		}
 	}
 }

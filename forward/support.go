@@ -6,8 +6,8 @@ import "github.com/weftproxy/weft/resource"
 func Support() resource.Support {
 	const pkg = "envoy.extensions.filters.http.router.v3."
 	return resource.Support{
-		pkg + "Router": resource.Names("dynamic_stats suppress_envoy_headers strict_check_headers respect_expected_rq_timeout upstream_log").
-			NoEffect("suppress_grpc_request_failure_code_stats", "gRPC statuses are not turned into HTTP statuses for statistics").
+		pkg + "Router": resource.Names("dynamic_stats suppress_envoy_headers strict_check_headers respect_expected_rq_timeout upstream_log "+
+			"suppress_grpc_request_failure_code_stats").
 			No("start_child_span", "there is no tracing yet").
 			No("upstream_log_options", "an entry is written at the end of each attempt").
 			No("upstream_http_filters", "filters run once for each exchange; put them into http_filters").

@@ -1,20 +1,16 @@
 package message
 
-import (
-	"io"
-	"slices"
-)
+import "io"
 
 // A Replay lets a body be sent more than once: it records chunks while the first attempt streams them, up to a limit. Past
 // the limit it goes on streaming, and Rewind reports that no further attempt is possible. It is used by one attempt at a time.
 type Replay struct {
 	src      Body
 	limit    int
-	recorded [][]byte
-	size     int
+	recorded []byte
 	ended    bool // src returned io.EOF
 	overflow bool
-	at       int // next recorded chunk of the present attempt
+	at       int // how much of what is recorded the present attempt has had
 	err      error
 }
 
@@ -22,11 +18,24 @@ type Replay struct {
 // attempt.
 func NewReplay(src Body, limit int) *Replay { return &Replay{src: src, limit: limit} }
 
+// keepRecorded is how much memory a Replay keeps from one body to the next.
+const keepRecorded = 4 << 10
+
+// Reset makes r the replay of another body, and keeps its memory for that where it is small. A nil src forgets the old one.
+func (r *Replay) Reset(src Body, limit int) {
+	recorded := r.recorded[:0]
+	if cap(recorded) > keepRecorded {
+		recorded = nil
+	}
+	*r = Replay{src: src, limit: limit, recorded: recorded}
+}
+
 // Next returns the next chunk of this attempt.
 func (r *Replay) Next() ([]byte, error) {
 	if r.at < len(r.recorded) {
-		r.at++
-		return r.recorded[r.at-1], nil
+		p := r.recorded[r.at:]
+		r.at = len(r.recorded)
+		return p, nil
 	}
 	if r.err != nil {
 		return nil, r.err
@@ -49,12 +58,11 @@ func (r *Replay) record(p []byte) {
 	if r.overflow {
 		return
 	}
-	if r.size+len(p) > r.limit {
+	if len(r.recorded)+len(p) > r.limit {
 		r.overflow, r.recorded, r.at = true, nil, 0
 		return
 	}
-	r.size += len(p)
-	r.recorded = append(r.recorded, slices.Clone(p))
+	r.recorded = append(r.recorded, p...)
 	r.at = len(r.recorded)
 }
 

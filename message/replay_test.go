@@ -103,3 +103,37 @@ func TestResponseIsReleasedOnce(t *testing.T) {
 type releaser func()
 
 func (f releaser) Release(*Response) { f() }
+
+func TestReplayServesOneBodyAfterTheOther(t *testing.T) {
+	var r Replay
+	for _, text := range []string{"first", "second", "a longer one"} {
+		r.Reset(&chunks{left: []string{text[:2], text[2:]}}, 100)
+		for range 2 {
+			if b, err := ReadAll(&r, 100); err != nil || string(b) != text {
+				t.Errorf("got %q, %v", b, err)
+			}
+			if !r.Rewind() {
+				t.Fatal("no rewind")
+			}
+		}
+	}
+	src := &chunks{}
+	text := []string{"ab", "cd"}
+	if n := testing.AllocsPerRun(100, func() {
+		src.left = text
+		r.Reset(src, 100)
+		for {
+			if _, err := r.Next(); err != nil {
+				return
+			}
+		}
+	}); n > 2 { // the chunks that src makes
+		t.Errorf("%v allocations", n)
+	}
+	r.Reset(NewBytes(make([]byte, 2*keepRecorded)), 4*keepRecorded)
+	_, _ = r.Next()
+	r.Reset(nil, 0)
+	if cap(r.recorded) != 0 {
+		t.Errorf("%d bytes are kept", cap(r.recorded))
+	}
+}

@@ -329,3 +329,24 @@ virtual_hosts:
 		t.Errorf("%d tried, %d omitted", len(x.Tried), x.Omitted)
 	}
 }
+
+func TestGRPCTimeoutsCompile(t *testing.T) {
+	const s = time.Second
+	for _, tc := range []struct {
+		route string
+		want  *exchange.GRPCTimeouts
+		total time.Duration // Timeout
+	}{
+		{"timeout: 3s", nil, 3 * s}, {"timeout: 3s, grpc_timeout_offset: 1s", nil, 3 * s},
+		{"timeout: 3s, max_grpc_timeout: 5s", &exchange.GRPCTimeouts{HeaderMax: -1, Offset: -1, Max: 5 * s, OldOffset: -1}, 3 * s},
+		{"max_grpc_timeout: 0s, grpc_timeout_offset: 1s", &exchange.GRPCTimeouts{HeaderMax: -1, Offset: -1, OldOffset: s}, 15 * s},
+		{"timeout: 3s, max_stream_duration: {max_stream_duration: 9s}", &exchange.GRPCTimeouts{Duration: true, HeaderMax: -1, Offset: -1, Max: -1, OldOffset: -1}, 0},
+		{"max_stream_duration: {grpc_timeout_header_max: 0s, grpc_timeout_header_offset: 2s}",
+			&exchange.GRPCTimeouts{Duration: true, Offset: 2 * s, Max: -1, OldOffset: -1}, 0},
+	} {
+		r := routeOf(t, "", "route: {cluster: c, "+tc.route+"}")
+		if d := cmp.Diff(tc.want, r.GRPC); d != "" || r.Timeout != tc.total {
+			t.Errorf("%s: timeout %v, %s", tc.route, r.Timeout, d)
+		}
+	}
+}

@@ -2,11 +2,10 @@ package route
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/weftproxy/weft/exchange"
+	"github.com/weftproxy/weft/internal/grpc"
 	"github.com/weftproxy/weft/match"
-	"github.com/weftproxy/weft/message"
 )
 
 // A pathKind is a form of path_specifier.
@@ -87,7 +86,7 @@ func (e *entry) holds(q *query) bool {
 	if c == nil {
 		return true
 	}
-	if c.fraction != nil && !c.fraction.Match(q.random) || c.grpc && !isGRPC(q.r) {
+	if c.fraction != nil && !c.fraction.Match(q.random) || c.grpc && !grpc.IsRequest(&q.r.Header) {
 		return false
 	}
 	for _, h := range c.headers {
@@ -120,7 +119,7 @@ func (e *entry) failed(q *query) string {
 	if c.fraction != nil && !c.fraction.Match(q.random) {
 		return "not " + c.fraction.String()
 	}
-	if c.grpc && !isGRPC(q.r) {
+	if c.grpc && !grpc.IsRequest(&q.r.Header) {
 		return "not a gRPC request"
 	}
 	for _, h := range c.headers {
@@ -156,10 +155,4 @@ func (e *entry) describe() string {
 		out += " in any case"
 	}
 	return out
-}
-
-// isGRPC is Envoy's test: content-type application/grpc, or one with a suffix (+proto).
-func isGRPC(r *message.Request) bool {
-	rest, ok := strings.CutPrefix(r.Header.Known(message.ContentType), "application/grpc")
-	return ok && (rest == "" || rest[0] == '+')
 }

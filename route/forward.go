@@ -23,6 +23,10 @@ func (c *compiler) forward(r *exchange.Route, cfg *routev3.RouteAction, v *hostC
 	r.Timeout = duration(cfg.GetTimeout(), defaultTimeout)
 	r.IdleTimeout = duration(cfg.GetIdleTimeout(), unset)
 	r.MaxStream = duration(cfg.GetMaxStreamDuration().GetMaxStreamDuration(), unset)
+	r.GRPC = grpcTimeouts(cfg)
+	if cfg.GetMaxStreamDuration() != nil {
+		r.Timeout = 0 // it takes the timeout's place
+	}
 	if cfg.GetPriority() == corev3.RoutingPriority_HIGH {
 		r.Priority = 1
 	}
@@ -32,6 +36,18 @@ func (c *compiler) forward(r *exchange.Route, cfg *routev3.RouteAction, v *hostC
 	}
 	c.rewrites(r, cfg, at)
 	c.upgrades(r, cfg.GetUpgradeConfigs(), at.Field("upgrade_configs"))
+}
+
+// grpcTimeouts compiles what becomes of grpc-timeout; nil where nothing does.
+func grpcTimeouts(cfg *routev3.RouteAction) *exchange.GRPCTimeouts {
+	d := cfg.GetMaxStreamDuration()
+	if d == nil && cfg.GetMaxGrpcTimeout() == nil {
+		return nil
+	}
+	return &exchange.GRPCTimeouts{
+		Duration: d != nil, HeaderMax: duration(d.GetGrpcTimeoutHeaderMax(), unset), Offset: duration(d.GetGrpcTimeoutHeaderOffset(), unset),
+		Max: duration(cfg.GetMaxGrpcTimeout(), unset), OldOffset: duration(cfg.GetGrpcTimeoutOffset(), unset),
+	}
 }
 
 // target compiles the cluster specifier.

@@ -25,7 +25,6 @@ const (
 	noMirrors   = "requests are not mirrored yet"
 	noHedging   = "requests are not hedged yet"
 	noHashing   = "there are no consistent load balancers yet"
-	noGRPC      = "there is no gRPC support yet"
 	noSubsets   = "there are no load balancer subsets yet"
 	noReader    = "nothing reads it"
 )
@@ -83,7 +82,7 @@ func actions() resource.Support {
 	return resource.Support{
 		pkg + "RouteAction": resource.Names("cluster cluster_header weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite "+
 			"host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex append_x_forwarded_host timeout idle_timeout retry_policy priority "+
-			"upgrade_configs max_stream_duration").
+			"upgrade_configs max_stream_duration max_grpc_timeout grpc_timeout_offset").
 			No("cluster_specifier_plugin inline_cluster_specifier_plugin", noExtension).
 			No("metadata_match", noSubsets).
 			No("path_rewrite_policy path_rewrite", "use regex_rewrite").
@@ -95,10 +94,9 @@ func actions() resource.Support {
 			No("rate_limits include_vh_rate_limits", noLimits).
 			No("hash_policy", noHashing).
 			No("cors", noCORS).
-			No("max_grpc_timeout grpc_timeout_offset", noGRPC).
 			No("internal_redirect_policy internal_redirect_action max_internal_redirects", "redirects go to the client").
 			No("hedge_policy", noHedging),
-		pkg + "RouteAction.MaxStreamDuration": resource.Names("max_stream_duration").No("grpc_timeout_header_max grpc_timeout_header_offset", noGRPC),
+		pkg + "RouteAction.MaxStreamDuration": resource.Names("max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset"),
 		pkg + "RouteAction.UpgradeConfig":     resource.Names("upgrade_type enabled connect_config"),
 		pkg + "RouteAction.UpgradeConfig.ConnectConfig": resource.Fields{}.
 			No("proxy_protocol_config", "put a PROXY protocol transport socket on the cluster").

@@ -14,6 +14,7 @@ import (
 	"github.com/weftproxy/weft/observe/format"
 	"github.com/weftproxy/weft/protocol"
 	"github.com/weftproxy/weft/protocol/http1"
+	"github.com/weftproxy/weft/protocol/http2"
 	"github.com/weftproxy/weft/resource"
 	"github.com/weftproxy/weft/transport"
 	"github.com/weftproxy/weft/transport/tcp"
@@ -53,7 +54,7 @@ func (p *process) upstreamEnv(b *bootstrapv3.Bootstrap) (upstream.CompileEnv, er
 		return upstream.CompileEnv{}, err
 	}
 	return upstream.CompileEnv{
-		Stats: p.stats, Network: p.env.Network, Log: p.log, Resolver: discovery.NewDNS(resolver), HTTP1: http1Client,
+		Stats: p.stats, Network: p.env.Network, Log: p.log, Resolver: discovery.NewDNS(resolver), HTTP1: http1Client, HTTP2: http2Client,
 		NextID: p.env.Options.Connections.NextID, Bind: b.GetClusterManager().GetUpstreamBindConfig(),
 	}, nil
 }
@@ -69,6 +70,9 @@ func http1Client(o upstream.HTTP1Options) protocol.Client {
 	}
 	return http1.NewClient(c)
 }
+
+// http2Client makes the HTTP/2 codec of a cluster.
+func http2Client(o http2.ClientOptions) protocol.Client { return http2.NewClient(o) }
 
 // resolverOptions are what the bootstrap says of resolving names; clusters may say otherwise for themselves.
 func resolverOptions(b *bootstrapv3.Bootstrap) (discovery.Options, error) {

@@ -5,7 +5,9 @@ import (
 	"errors"
 
 	"github.com/weftproxy/weft/observe/stats"
+	"github.com/weftproxy/weft/protocol/http2"
 	"github.com/weftproxy/weft/upstream/health"
+	"github.com/weftproxy/weft/upstream/pool"
 )
 
 // watch starts the health checks of hosts, one goroutine each, which ends when the host goes or the cluster does. mu is held.
@@ -110,9 +112,7 @@ func (c *Cluster) forgetHealth(h *Host) {
 // failed does what the configuration asks for when a host fails its check.
 func (c *Cluster) failed(h *Host) {
 	if c.Config.CloseOnFailure {
-		if p := h.pool.Load(); p != nil {
-			p.Reset(errUnhealthy)
-		}
+		h.eachPool(func(p *pool.Pool) { p.Reset(errUnhealthy) })
 	}
 	if h.Health()&PendingDynamicRemoval == 0 {
 		return
@@ -137,7 +137,10 @@ func (c *Cluster) newChecker() *health.Checker {
 		Config: c.Config.Health, Cluster: c.Name, Network: c.env.Network, Local: c.Config.Bind.Local, Control: c.Config.Bind.Control,
 		Stats: stats.NewGroup[health.Stats](c.scope.Scope("health_check.")).Lane(0), Used: c.used,
 	}
-	if c.Config.Health.HTTP != nil {
+	switch o := c.Config.Health; {
+	case o.GRPC != nil, o.HTTP != nil && o.HTTP.HTTP2:
+		h.Client = c.env.HTTP2(http2.ClientOptions{Options: c.Config.HTTP.http2Options()})
+	case o.HTTP != nil:
 		h.Client = c.env.HTTP1(c.Config.HTTP.Client)
 	}
 	return h

@@ -8,6 +8,7 @@ import (
 
 	"github.com/weftproxy/weft/observe/stats"
 	"github.com/weftproxy/weft/protocol"
+	"github.com/weftproxy/weft/protocol/http2"
 	"github.com/weftproxy/weft/upstream/balance"
 	"github.com/weftproxy/weft/upstream/health"
 	"github.com/weftproxy/weft/upstream/pool"
@@ -29,8 +30,8 @@ type Cluster struct {
 	breakersOnce sync.Once
 	breakers     *[2]pool.Breaker
 	poolOnce     sync.Once
-	pools        *pool.Options
-	wanted       atomic.Bool // somebody has asked for a connection
+	pools        [2]*pool.Options // by poolOf; nil where the version is not spoken
+	wanted       atomic.Bool      // somebody has asked for a connection
 	draining     atomic.Bool
 
 	mu       sync.Mutex
@@ -127,21 +128,39 @@ func (c *Cluster) makeBreakers() {
 	}
 }
 
-func (c *Cluster) poolOptions() *pool.Options {
+// poolOptions returns what the pools of connections of a version share.
+func (c *Cluster) poolOptions(v protocol.Version) *pool.Options {
 	c.poolOnce.Do(func() {
 		c.wanted.Store(true)
 		h := &c.Config.HTTP
-		c.pools = &pool.Options{
+		o := pool.Options{
 			Network: c.env.Network, Local: c.Config.Bind.Local, Control: c.Config.Bind.Control,
 			ConnectTimeout: c.Config.ConnectTimeout, IdleTimeout: h.IdleTimeout, MaxDuration: h.MaxDuration, MaxRequests: h.MaxRequests,
 			MaxConnections: int(c.Config.PerHost), Breaker: c.Breaker, NextID: c.env.NextID,
 			Stats: func(lane uint32) *pool.Stats { return &c.traffic.Lane(lane).Stats },
 		}
-		if c.env.HTTP1 != nil {
-			c.pools.Client, c.pools.Version = c.env.HTTP1(h.Client), protocol.HTTP11
+		if c.env.HTTP1 != nil && (h.Version == protocol.HTTP11 || h.Follow) {
+			c.pools[0] = new(o)
+			c.pools[0].Client, c.pools[0].Version = c.env.HTTP1(h.Client), protocol.HTTP11
+		}
+		if h.HTTP2 != nil {
+			c.pools[1] = new(o)
+			c.pools[1].Client, c.pools[1].Version = c.env.HTTP2(c.http2Client()), protocol.HTTP2
+			c.pools[1].MaxStreams = int(h.HTTP2.MaxStreams)
+		}
+		if c.pools[poolOf(h.Version)] == nil {
+			c.pools[poolOf(h.Version)] = &o // for TCP only
 		}
 	})
-	return c.pools
+	return c.pools[poolOf(v)]
+}
+
+// http2Client returns the options of the cluster's HTTP/2 codec.
+func (c *Cluster) http2Client() http2.ClientOptions {
+	group := stats.NewGroup[http2.Stats](c.scope.Scope("http2."))
+	o := http2.ClientOptions{Options: *c.Config.HTTP.HTTP2}
+	o.Stats = group.Lane
+	return o
 }
 
 // Ready returns a channel that is closed once every endpoint was resolved, and every host checked, for the first time.
@@ -229,9 +248,7 @@ func (c *Cluster) allPools() []*pool.Pool {
 	var pools []*pool.Pool
 	add := func(hosts []*Host) {
 		for _, h := range hosts {
-			if p := h.pool.Load(); p != nil {
-				pools = append(pools, p)
-			}
+			h.eachPool(func(p *pool.Pool) { pools = append(pools, p) })
 		}
 	}
 	for _, hosts := range c.found {

@@ -8,12 +8,12 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/weftproxy/weft/observe/stats"
 	"github.com/weftproxy/weft/protocol"
+	"github.com/weftproxy/weft/protocol/http2"
 	"github.com/weftproxy/weft/resource"
 	"github.com/weftproxy/weft/transport"
 	"github.com/weftproxy/weft/upstream/discovery"
@@ -24,11 +24,12 @@ import (
 type CompileEnv struct {
 	Stats    *stats.Store
 	Network  transport.Network
-	Log      *slog.Logger                       // nil discards
-	Resolver discovery.Resolver                 // nil: one that asks whom /etc/resolv.conf names
-	HTTP1    func(HTTP1Options) protocol.Client // nil where only TCP is proxied
-	NextID   func() uint64                      // numbers connections; nil leaves them without
-	Bind     *corev3.BindConfig                 // the bootstrap's cluster_manager.upstream_bind_config, for clusters without their own
+	Log      *slog.Logger                              // nil discards
+	Resolver discovery.Resolver                        // nil: one that asks whom /etc/resolv.conf names
+	HTTP1    func(HTTP1Options) protocol.Client        // nil where only TCP is proxied
+	HTTP2    func(http2.ClientOptions) protocol.Client // nil where HTTP/2 is not spoken
+	NextID   func() uint64                             // numbers connections; nil leaves them without
+	Bind     *corev3.BindConfig                        // the bootstrap's cluster_manager.upstream_bind_config, for clusters without their own
 }
 
 // Envoy's defaults.
@@ -96,7 +97,7 @@ func compileConfig(env CompileEnv, m *clusterv3.Cluster, at resource.Path, p *re
 	c.CloseOnFailure = m.GetCloseConnectionsOnHostHealthFailure()
 	c.IgnoreHealthOnDrop = m.GetIgnoreHealthOnHostRemoval()
 	x.discovery()
-	x.http()
+	x.http(env)
 	x.balance()
 	x.breakers()
 	x.dns()
@@ -132,49 +133,6 @@ func (x *compiler) discovery() {
 	if x.m.GetClusterType() != nil {
 		x.p.Unsupported(x.at.Field("cluster_type"), "use type")
 	}
-}
-
-// optionsKey is the name under which HTTP protocol options are found.
-const optionsKey = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-
-// http takes the HTTP options from typed_extension_protocol_options, or else from the deprecated fields of the cluster.
-func (x *compiler) http() {
-	h := &x.c.HTTP
-	*h = HTTP{IdleTimeout: defaultIdle, Client: HTTP1Options{MaxHeaders: 100, MaxHeaderBytes: 60 << 10}}
-	common, h1 := x.m.GetCommonHttpProtocolOptions(), x.m.GetHttpProtocolOptions()
-	if v := x.m.GetMaxRequestsPerConnection(); v != nil {
-		h.MaxRequests = int64(v.GetValue())
-	}
-	if any := x.m.GetTypedExtensionProtocolOptions()[optionsKey]; any != nil {
-		at := x.at.Field("typed_extension_protocol_options").Key(optionsKey)
-		o, err := resource.Unpack[*upstreamhttpv3.HttpProtocolOptions](any)
-		if err != nil {
-			x.p.Errorf(at, "", "%v", err)
-			return
-		}
-		if o.GetUpstreamProtocolOptions() == nil {
-			x.p.Errorf(at, "explicit_http_config: {http_protocol_options: {}}", "one of explicit_http_config, use_downstream_protocol_config, auto_config is required")
-		}
-		common, h1 = o.GetCommonHttpProtocolOptions(), o.GetExplicitHttpConfig().GetHttpProtocolOptions()
-	}
-	if v := common.GetIdleTimeout(); v != nil {
-		h.IdleTimeout = v.AsDuration()
-	}
-	h.MaxDuration = common.GetMaxConnectionDuration().AsDuration()
-	h.MaxStream = common.GetMaxStreamDuration().AsDuration()
-	if v := common.GetMaxRequestsPerConnection(); v != nil {
-		h.MaxRequests = int64(v.GetValue())
-	}
-	if v := common.GetMaxHeadersCount(); v != nil {
-		h.Client.MaxHeaders = int(v.GetValue())
-	}
-	if v := common.GetMaxResponseHeadersKb(); v != nil {
-		h.Client.MaxHeaderBytes = int(v.GetValue()) << 10
-	}
-	h.Client.ProperCase = h1.GetHeaderKeyFormat().GetProperCaseWords() != nil
-	h.Client.EnableTrailers = h1.GetEnableTrailers()
-	h.Client.AllowChunkedLength = h1.GetAllowChunkedLength()
-	h.Client.FullURL = h1.GetSendFullyQualifiedUrl()
 }
 
 func (x *compiler) breakers() {
@@ -276,8 +234,15 @@ func (x *compiler) checks(env CompileEnv) {
 		return
 	}
 	x.c.Health = health.Compile(checks[0], at.Index(0), x.p)
-	if x.c.Health.HTTP != nil && env.HTTP1 == nil {
-		x.p.Unsupported(at.Index(0).Field("http_health_check"), "there is no HTTP client")
+	at = at.Index(0)
+	switch h := x.c.Health; {
+	case h.HTTP != nil && !h.HTTP.HTTP2 && env.HTTP1 == nil:
+		x.p.Unsupported(at.Field("http_health_check"), "there is no HTTP client")
+	case h.HTTP != nil && h.HTTP.HTTP2 && env.HTTP2 == nil:
+		x.p.Unsupported(at.Field("http_health_check").Field("codec_client_type"), "there is no HTTP/2 client")
+	case h.GRPC != nil && (x.c.HTTP.HTTP2 == nil || env.HTTP2 == nil):
+		x.p.Errorf(at.Field("grpc_health_check"), "give the cluster explicit_http_config.http2_protocol_options",
+			"%s cluster must support HTTP/2 for gRPC healthchecking", x.c.Name)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/weftproxy/weft/protocol"
+	"github.com/weftproxy/weft/protocol/http2"
 	"github.com/weftproxy/weft/upstream/balance"
 	"github.com/weftproxy/weft/upstream/discovery"
 	"github.com/weftproxy/weft/upstream/health"
@@ -55,11 +57,22 @@ type Config struct {
 
 // HTTP is how a cluster's HTTP connections are used.
 type HTTP struct {
+	Version     protocol.Version // HTTP11, or HTTP2 with prior knowledge
+	Follow      bool             // use_downstream_protocol_config: the request's version decides instead
 	Client      HTTP1Options
-	IdleTimeout time.Duration // of a connection, default 1 h; 0: none
-	MaxDuration time.Duration // of a connection; 0: unlimited
-	MaxRequests int64         // a connection; 0: unlimited
-	MaxStream   time.Duration // max_stream_duration; 0: unlimited
+	HTTP2       *http2.Options // nil where HTTP/2 is not spoken
+	IdleTimeout time.Duration  // of a connection, default 1 h; 0: none
+	MaxDuration time.Duration  // of a connection; 0: unlimited
+	MaxRequests int64          // a connection; 0: unlimited
+	MaxStream   time.Duration  // max_stream_duration; 0: unlimited
+}
+
+// http2Options returns the options of an HTTP/2 codec; the defaults where the cluster has none.
+func (h *HTTP) http2Options() http2.Options {
+	if h.HTTP2 == nil {
+		return http2.Options{}
+	}
+	return *h.HTTP2
 }
 
 // HTTP1Options are what an HTTP/1.1 client codec has to know of a cluster. Comparable.

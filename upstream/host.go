@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 
+	"github.com/weftproxy/weft/protocol"
 	"github.com/weftproxy/weft/upstream/pool"
 )
 
@@ -14,7 +15,7 @@ type Host struct {
 	from    *endpoint
 	at      atomic.Pointer[place] // nil: as from says. LOGICAL_DNS hosts move
 	health  atomic.Uint32
-	pool    atomic.Pointer[pool.Pool]
+	pools   [2]atomic.Pointer[pool.Pool] // by poolOf; nil until used
 	stats   pool.HostStats
 	stop    func() // ends its health check; guarded by cluster.mu
 }
@@ -71,19 +72,59 @@ func (h *Host) Health() Health { return Health(h.health.Load()) }
 // Stats returns the host's own counters.
 func (h *Host) Stats() *pool.HostStats { return &h.stats }
 
-// Pool returns the host's connections.
-func (h *Host) Pool() *pool.Pool {
-	if p := h.pool.Load(); p != nil {
+// poolOf returns which of a host's pools has connections of a version.
+func poolOf(v protocol.Version) int {
+	if v == protocol.HTTP2 {
+		return 1
+	}
+	return 0
+}
+
+// Pool returns the host's connections: of the version that the cluster is configured for, HTTP/1.1 where the downstream decides.
+func (h *Host) Pool() *pool.Pool { return h.poolOf(h.cluster.Config.HTTP.Version) }
+
+// PoolFor returns the host's connections for a request that came by the downstream protocol, as %PROTOCOL% prints it. That counts where the
+// cluster's protocol follows it (use_downstream_protocol_config).
+func (h *Host) PoolFor(downstream string) *pool.Pool {
+	c := &h.cluster.Config.HTTP
+	if c.Follow && downstream == protocol.HTTP2.String() {
+		return h.poolOf(protocol.HTTP2)
+	}
+	return h.poolOf(c.Version)
+}
+
+func (h *Host) poolOf(v protocol.Version) *pool.Pool {
+	at := &h.pools[poolOf(v)]
+	if p := at.Load(); p != nil {
 		return p
 	}
-	p := pool.New(h.cluster.poolOptions(), h.target, &h.stats)
-	if !h.pool.CompareAndSwap(nil, p) {
-		return h.pool.Load()
+	p := pool.New(h.cluster.poolOptions(v), h.target, &h.stats)
+	if !at.CompareAndSwap(nil, p) {
+		return at.Load()
 	}
 	if h.cluster.draining.Load() {
 		p.Drain()
 	}
 	return p
+}
+
+// eachPool calls do for the pools that were made.
+func (h *Host) eachPool(do func(*pool.Pool)) {
+	for i := range h.pools {
+		if p := h.pools[i].Load(); p != nil {
+			do(p)
+		}
+	}
+}
+
+// idle reports whether the host has no connection.
+func (h *Host) idle() bool {
+	for i := range h.pools {
+		if p := h.pools[i].Load(); p != nil && !p.Empty() {
+			return false
+		}
+	}
+	return true
 }
 
 func (h *Host) target() (network, address string) { return h.from.network, h.Address() }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weftproxy/weft/upstream/discovery"
+	"github.com/weftproxy/weft/upstream/pool"
 )
 
 // linger is how long Drain waits for those who have found the cluster and not used it yet.
@@ -212,14 +213,15 @@ func (c *Cluster) drop(gone []*Host) {
 			h.stop()
 			h.stop = nil
 		}
-		if p := h.pool.Load(); p != nil {
-			p.Drain()
+		used := false
+		h.eachPool(func(p *pool.Pool) { p.Drain(); used = true })
+		if used {
 			c.leaving = append(c.leaving, h)
 		}
 	}
 	left := c.leaving[:0]
 	for _, h := range c.leaving {
-		if !h.pool.Load().Empty() {
+		if !h.idle() {
 			left = append(left, h)
 		}
 	}
@@ -309,9 +311,7 @@ func (c *Cluster) flatten() []*Host {
 // closeAll closes the idle connections of a set and lets the others end.
 func (c *Cluster) closeAll(set *HostSet) {
 	for _, h := range set.all {
-		if p := h.pool.Load(); p != nil {
-			p.Retire()
-		}
+		h.eachPool(func(p *pool.Pool) { p.Retire() })
 	}
 }
 

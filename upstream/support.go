@@ -3,11 +3,11 @@ package upstream
 import "github.com/weftproxy/weft/resource"
 
 const (
-	later  = "not supported yet"
-	noTLS  = "TLS to upstreams is not supported yet"
-	noEDS  = "name the endpoints in load_assignment"
-	plain  = "only HTTP/1.1 is spoken to upstreams"
-	policy = "envoy.extensions.load_balancing_policies."
+	later   = "not supported yet"
+	noTLS   = "TLS to upstreams is not supported yet"
+	noEDS   = "name the endpoints in load_assignment"
+	noHTTP3 = "HTTP/3 is not supported yet"
+	policy  = "envoy.extensions.load_balancing_policies."
 )
 
 // Support says which fields of clusters and endpoints are honoured.
@@ -37,7 +37,7 @@ func Support() resource.Support {
 		pkg + "LoadBalancingPolicy":        resource.Fields{}.YesBut("policies", "the first one counts"),
 		pkg + "LoadBalancingPolicy.Policy": resource.Names("typed_extension_config"),
 	}
-	for _, more := range []resource.Support{endpoints(), checks(), extensions()} {
+	for _, more := range []resource.Support{endpoints(), checks(), extensions(), HTTP2Support()} {
 		for name, fields := range more {
 			s[name] = fields
 		}
@@ -47,8 +47,8 @@ func Support() resource.Support {
 
 func cluster() resource.Fields {
 	return resource.Names(`name alt_stat_name type connect_timeout per_connection_buffer_limit_bytes lb_policy load_assignment
-		max_requests_per_connection circuit_breakers common_http_protocol_options http_protocol_options
-		typed_extension_protocol_options dns_refresh_rate dns_jitter dns_failure_refresh_rate respect_dns_ttl dns_lookup_family
+		max_requests_per_connection circuit_breakers common_http_protocol_options http_protocol_options http2_protocol_options
+		protocol_selection typed_extension_protocol_options dns_refresh_rate dns_jitter dns_failure_refresh_rate respect_dns_ttl dns_lookup_family
 		dns_resolvers use_tcp_for_dns_lookups dns_resolution_config wait_for_warm_on_init upstream_bind_config
 		least_request_lb_config round_robin_lb_config common_lb_config metadata upstream_connection_options
 		close_connections_on_host_health_failure ignore_health_on_host_removal load_balancing_policy track_cluster_stats`).
@@ -63,8 +63,6 @@ func cluster() resource.Fields {
 		No("eds_cluster_config", noEDS).
 		No("transport_socket_matches transport_socket_matcher", noTLS).
 		No("upstream_http_protocol_options", noTLS).
-		No("http2_protocol_options", plain).
-		NoEffect("protocol_selection", plain).
 		NoEffect("cleanup_interval", "it is for ORIGINAL_DST clusters").
 		No("per_connection_buffer_high_watermark_timeout", later).
 		No("stats_matcher", "use the bootstrap's stats_config").
@@ -97,19 +95,20 @@ func checks() resource.Support {
 	const pkg = "envoy.config.core.v3."
 	return resource.Support{
 		pkg + "HealthCheck": resource.Names(`name timeout interval initial_jitter interval_jitter interval_jitter_percent unhealthy_threshold
-			healthy_threshold alt_port reuse_connection http_health_check tcp_health_check no_traffic_interval
+			healthy_threshold alt_port reuse_connection http_health_check tcp_health_check grpc_health_check no_traffic_interval
 			no_traffic_healthy_interval unhealthy_interval unhealthy_edge_interval healthy_edge_interval`).
-			No("grpc_health_check custom_health_check", "http_health_check or tcp_health_check").
+			No("custom_health_check", "http_health_check, tcp_health_check or grpc_health_check").
 			No("event_log_path event_logger event_service always_log_health_check_failures always_log_health_check_success", "health events are not logged").
 			No("tls_options transport_socket_match_criteria", noTLS),
 		pkg + "HealthCheck.HttpHealthCheck": resource.Names(`host path receive response_buffer_size request_headers_to_add
 			request_headers_to_remove expected_statuses retriable_statuses codec_client_type`).
 			YesBut("method", "CONNECT is refused").
-			No("codec_client_type=HTTP2 codec_client_type=HTTP3", plain).
+			No("codec_client_type=HTTP3", noHTTP3).
 			No("use_alpn_protocol", noTLS).
 			No("service_name_matcher send", ""),
-		pkg + "HealthCheck.TcpHealthCheck": resource.Names("send receive").No("proxy_protocol_config", later),
-		pkg + "HealthCheck.Payload":        resource.Names("text binary"),
+		pkg + "HealthCheck.GrpcHealthCheck": resource.Names("service_name authority initial_metadata"),
+		pkg + "HealthCheck.TcpHealthCheck":  resource.Names("send receive").No("proxy_protocol_config", later),
+		pkg + "HealthCheck.Payload":         resource.Names("text binary"),
 	}
 }
 
@@ -118,11 +117,12 @@ func extensions() resource.Support {
 		return resource.Names("locality_lb_config "+fields).No("slow_start_config", later)
 	}
 	return resource.Support{
-		optionsKey: resource.Names("common_http_protocol_options explicit_http_config").
+		optionsKey: resource.Names("common_http_protocol_options explicit_http_config use_downstream_protocol_config").
 			No("upstream_http_protocol_options", noTLS).
-			No("use_downstream_protocol_config auto_config", "explicit_http_config: {http_protocol_options: {}}").
+			No("auto_config", "it is for TLS, which is not supported to upstreams yet; use explicit_http_config").
 			No("http_filters header_validation_config outlier_detection request_mirror_policies hash_policy retry_policy", later),
-		optionsKey + ".ExplicitHttpConfig": resource.Names("http_protocol_options").No("http2_protocol_options http3_protocol_options", plain),
+		optionsKey + ".ExplicitHttpConfig":      resource.Names("http_protocol_options http2_protocol_options").No("http3_protocol_options", noHTTP3),
+		optionsKey + ".UseDownstreamHttpConfig": resource.Names("http_protocol_options http2_protocol_options").No("http3_protocol_options", noHTTP3),
 
 		policy + "round_robin.v3.RoundRobin": slow(""),
 		policy + "random.v3.Random":          resource.Names("locality_lb_config"),

@@ -15,15 +15,17 @@ func newProxy(o server.Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "proxy --from ADDRESS --to URL[,URL...]", Short: "A load balancer in one line, for HTTP or TCP", Args: noArguments,
 		Long: `Listens on one address and balances over one or more targets: those with the fewest requests under way first.
-http:// targets take HTTP, WebSockets included; tcp:// and tcp+unix: targets take any stream.`,
+http:// targets are spoken to in HTTP/1.1, WebSockets included; h2c:// and grpc:// targets in HTTP/2 without TLS; clients may use
+either. tcp:// and tcp+unix: targets take any stream.`,
 		Example: `  weft proxy --from :8080 --to http://127.0.0.1:3000,http://127.0.0.1:3001
+  weft proxy --from :8080 --to grpc://127.0.0.1:50051
   weft proxy --from :5432 --to tcp://db.internal:5432 --admin 127.0.0.1:9901
   weft proxy --from unix:/run/app.sock --to unix:/run/upstream.sock`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&q.From, "from", "", "the `ADDRESS` to listen on: :8080, 127.0.0.1:8080, [::]:8080 or unix:/path")
-	f.StringSliceVar(&q.To, "to", nil, "the `URL`s to forward to: http://host:port, tcp://host:port, unix:/path or tcp+unix:/path")
+	f.StringSliceVar(&q.To, "to", nil, "the `URL`s to forward to: http://host:port, h2c://host:port, grpc://host:port, tcp://host:port, unix:/path, h2c+unix:/path or tcp+unix:/path")
 	f.StringVar(&q.Admin, "admin", "", "the `ADDRESS` of the admin page (default none)")
 	finish := addRunFlags(f, &o)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -13,6 +13,7 @@ import (
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -39,7 +40,7 @@ const (
 // Options are the arguments of `weft proxy`.
 type Options struct {
 	From  string   // ":8080", "127.0.0.1:8080", "[::]:8080" or "unix:/path"
-	To    []string // "http://host[:port]", "tcp://host:port", "unix:/path", "tcp+unix:/path"; an element may list several with commas
+	To    []string // "http://host[:port]", "h2c://host[:port]", "tcp://host:port", "unix:/path" ...; an element may list several with commas
 	Admin string   // as From; empty: no admin page
 }
 
@@ -76,9 +77,11 @@ func Default(upstream string) (*bootstrapv3.Bootstrap, error) {
 }
 
 func build(listener, cluster string, from *corev3.Address, targets []target, admin string) (*bootstrapv3.Bootstrap, error) {
-	b := &bootstrapv3.Bootstrap{StaticResources: &bootstrapv3.Bootstrap_StaticResources{
-		Clusters: []*clusterv3.Cluster{clusterOf(cluster, targets)},
-	}}
+	hosts, err := clusterOf(cluster, targets)
+	if err != nil {
+		return nil, err
+	}
+	b := &bootstrapv3.Bootstrap{StaticResources: &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{hosts}}}
 	if admin != "" {
 		address, err := parseListen("--admin", admin)
 		if err != nil {
@@ -96,7 +99,7 @@ func build(listener, cluster string, from *corev3.Address, targets []target, adm
 	return b, nil
 }
 
-func clusterOf(name string, targets []target) *clusterv3.Cluster {
+func clusterOf(name string, targets []target) (*clusterv3.Cluster, error) {
 	kind := clusterv3.Cluster_STATIC
 	hosts := make([]*endpointv3.LbEndpoint, 0, len(targets))
 	for _, t := range targets {
@@ -108,6 +111,10 @@ func clusterOf(name string, targets []target) *clusterv3.Cluster {
 		}})
 	}
 	limit := wrapperspb.UInt32(maxConcurrent)
+	options, err := protocolOptions(targets[0].protocol)
+	if err != nil {
+		return nil, err
+	}
 	return &clusterv3.Cluster{
 		Name:                 name,
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: kind},
@@ -119,7 +126,26 @@ func clusterOf(name string, targets []target) *clusterv3.Cluster {
 		LoadAssignment: &endpointv3.ClusterLoadAssignment{
 			ClusterName: name, Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: hosts}},
 		},
+		TypedExtensionProtocolOptions: options,
+	}, nil
+}
+
+// protocolOptions make a cluster speak HTTP/2 where the targets do. WebSockets go there by extended CONNECT.
+func protocolOptions(protocol string) (map[string]*anypb.Any, error) {
+	if protocol != "h2c" {
+		return nil, nil
 	}
+	packed, err := pack(&upstreamhttpv3.HttpProtocolOptions{UpstreamProtocolOptions: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_{
+		ExplicitHttpConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig{
+			ProtocolConfig: &upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
+				Http2ProtocolOptions: &corev3.Http2ProtocolOptions{AllowConnect: true},
+			},
+		},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed}, nil
 }
 
 func networkFilter(listener, cluster, protocol string) (*listenerv3.Filter, error) {
@@ -142,6 +168,7 @@ func networkFilter(listener, cluster, protocol string) (*listenerv3.Filter, erro
 		ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
 		StreamIdleTimeout:          durationpb.New(idleTimeout),
 		RequestHeadersTimeout:      durationpb.New(headTimeout),
+		Http2ProtocolOptions:       &corev3.Http2ProtocolOptions{AllowConnect: true},
 		UpgradeConfigs:             []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
 	})
 }

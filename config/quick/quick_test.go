@@ -106,6 +106,9 @@ func TestClusterTypeFollowsTheTargets(t *testing.T) {
 		"http://localhost:3000,http://10.0.0.1:1": clusterv3.Cluster_STRICT_DNS,
 		"tcp://db.example:5432":                   clusterv3.Cluster_STRICT_DNS,
 		"tcp+unix:@abstract":                      clusterv3.Cluster_STATIC,
+		"h2c://127.0.0.1,grpc://10.0.0.1:50051":   clusterv3.Cluster_STATIC,
+		"grpc://api.example:50051":                clusterv3.Cluster_STRICT_DNS,
+		"h2c+unix:/run/a.sock":                    clusterv3.Cluster_STATIC,
 	} {
 		b, err := Bootstrap(Options{From: ":1", To: []string{to}})
 		if err != nil {
@@ -175,6 +178,9 @@ func TestErrorsNameTheArgumentAndTheForm(t *testing.T) {
 		{Options{From: ":1", To: []string{"http://:80"}}, []string{"host is missing"}},
 		{Options{From: ":1", To: []string{"http://a:99999"}}, []string{`port "99999"`}},
 		{Options{From: ":1", To: []string{"tcp://a"}}, []string{"port is missing"}},
+		{Options{From: ":1", To: []string{"h2://a"}}, []string{`unknown scheme "h2"`, "h2c://host"}},
+		{Options{From: ":1", To: []string{"grpcs://a"}}, []string{"TLS to upstreams", "not supported yet"}},
+		{Options{From: ":1", To: []string{to, "grpc://a:1"}}, []string{"target 2 is h2c and target 1 is http"}},
 		{Options{From: ":1", To: []string{"unix:"}}, []string{"path is missing"}},
 		{Options{From: ":1", To: []string{to, "tcp://a:1"}}, []string{"target 2 is tcp and target 1 is http"}},
 		{Options{From: ":1", To: []string{"http://a,unix:/b"}}, []string{"the name a and the unix socket /b"}},

@@ -12,11 +12,12 @@ import (
 )
 
 // toForm is what --to wants.
-const toForm = "http://host[:port], tcp://host:port, unix:/path (HTTP) or tcp+unix:/path, several separated by commas"
+const toForm = "http://host[:port], h2c://host[:port] or grpc://host[:port] (HTTP/2), tcp://host:port, unix:/path (HTTP), h2c+unix:/path or " +
+	"tcp+unix:/path, several separated by commas"
 
 // A target is one upstream host as the command line names it.
 type target struct {
-	protocol string // "http" or "tcp"
+	protocol string // "http" (HTTP/1.1), "h2c" (HTTP/2 with prior knowledge) or "tcp"
 	host     string // an IP address or a name; empty for a unix socket
 	port     uint32
 	path     string // of a unix socket
@@ -72,19 +73,21 @@ func parseTargets(to []string) ([]target, error) {
 }
 
 func parseTarget(text string) (target, error) {
-	for prefix, protocol := range map[string]string{"unix:": "http", "http+unix:": "http", "tcp+unix:": "tcp"} {
+	sockets := map[string]string{"unix:": "http", "http+unix:": "http", "h2c+unix:": "h2c", "grpc+unix:": "h2c", "tcp+unix:": "tcp"}
+	for prefix, protocol := range sockets {
 		if path, ok := strings.CutPrefix(text, prefix); ok {
 			path, err := socketPath(path)
 			return target{protocol: protocol, path: path}, err
 		}
 	}
+	schemes := map[string]string{"http": "http", "h2c": "h2c", "grpc": "h2c", "tcp": "tcp"}
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Opaque != "" || !strings.Contains(text, "://"):
 		return target{}, errors.New("not a URL")
-	case u.Scheme == "https" || u.Scheme == "tls":
+	case u.Scheme == "https" || u.Scheme == "tls" || u.Scheme == "grpcs":
 		return target{}, fmt.Errorf("TLS to upstreams (%s) is not supported yet", u.Scheme)
-	case u.Scheme != "http" && u.Scheme != "tcp":
+	case schemes[u.Scheme] == "":
 		return target{}, fmt.Errorf("unknown scheme %q", u.Scheme)
 	case u.User != nil:
 		return target{}, errors.New("user names and passwords are not supported")
@@ -93,7 +96,7 @@ func parseTarget(text string) (target, error) {
 	case u.Hostname() == "":
 		return target{}, errors.New("the host is missing")
 	}
-	t := target{protocol: u.Scheme, host: u.Hostname(), port: 80}
+	t := target{protocol: schemes[u.Scheme], host: u.Hostname(), port: 80}
 	if u.Port() == "" && u.Scheme == "tcp" {
 		return target{}, errors.New("the port is missing")
 	}

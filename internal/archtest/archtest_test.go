@@ -25,11 +25,11 @@ var rows = []struct {
 	{"exchange", 30},
 	{"upstream/discovery", 18}, {"upstream/health", 18}, {"upstream/pool", 17}, {"upstream/balance", 17},
 	{"upstream", 20},
-	{"protocol", 10}, {"protocol/http1", 11},
+	{"protocol", 10}, {"protocol/http1", 11}, {"protocol/http2", 11}, {"protocol/auto", 11},
 	{"transport", 10}, {"transport/tcp", 11}, {"transport/memory", 11}, {"transport/proxyproto", 11},
 	{"resource", 10},
 	{"observe", 5}, {"observe/stats", 4}, {"observe/format", 6}, {"observe/accesslog", 7},
-	{"match", 4}, {"conn", 3}, {"message", 2}, {"internal", 1},
+	{"match", 4}, {"conn", 3}, {"message", 2}, {"internal/grpc", 3}, {"internal/grpc/calls", 35}, {"internal/grpc/grpctest", 35}, {"internal", 1},
 	{"test", 100}, {"examples", 100}, {"docs", 100},
 }
 

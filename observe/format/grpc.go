@@ -3,8 +3,8 @@ package format
 import (
 	"errors"
 	"strconv"
-	"strings"
 
+	"github.com/weftproxy/weft/internal/grpc"
 	"github.com/weftproxy/weft/message"
 	"github.com/weftproxy/weft/observe"
 )
@@ -15,14 +15,6 @@ const (
 	grpcSnake
 	grpcNumber
 )
-
-// grpcNames holds the names of status codes in both spellings. Immutable.
-var grpcNames = [...][2]string{{"OK", "OK"}, {"Canceled", "CANCELLED"}, {"Unknown", "UNKNOWN"}, {"InvalidArgument", "INVALID_ARGUMENT"},
-	{"DeadlineExceeded", "DEADLINE_EXCEEDED"}, {"NotFound", "NOT_FOUND"}, {"AlreadyExists", "ALREADY_EXISTS"},
-	{"PermissionDenied", "PERMISSION_DENIED"}, {"ResourceExhausted", "RESOURCE_EXHAUSTED"},
-	{"FailedPrecondition", "FAILED_PRECONDITION"}, {"Aborted", "ABORTED"}, {"OutOfRange", "OUT_OF_RANGE"},
-	{"Unimplemented", "UNIMPLEMENTED"}, {"Internal", "INTERNAL"}, {"Unavailable", "UNAVAILABLE"}, {"DataLoss", "DATA_LOSS"},
-	{"Unauthenticated", "UNAUTHENTICATED"}}
 
 func compileGRPCStatus(c command, _ Options) (*operator, error) {
 	op := &operator{run: runGRPCStatus}
@@ -47,8 +39,13 @@ func runGRPCStatus(o *operator, dst []byte, e *observe.Entry) ([]byte, bool) {
 	if !ok {
 		return dst, false
 	}
-	if o.flags != grpcNumber && code < uint64(len(grpcNames)) {
-		return append(dst, grpcNames[code][o.flags]...), true
+	if code < uint64(grpc.Count) {
+		switch o.flags {
+		case grpcCamel:
+			return append(dst, grpc.Status(code).String()...), true
+		case grpcSnake:
+			return append(dst, grpc.Status(code).Snake()...), true
+		}
 	}
 	return strconv.AppendUint(dst, code, 10), true
 }
@@ -56,7 +53,7 @@ func runGRPCStatus(o *operator, dst []byte, e *observe.Entry) ([]byte, bool) {
 // GRPCStatus returns the gRPC status of an exchange whose request was gRPC: from the trailers, else from the response head, else what
 // the HTTP status stands for.
 func GRPCStatus(e *observe.Entry) (uint64, bool) {
-	if e.Request == nil || !isGRPC(e.Request.Header.Known(message.ContentType)) {
+	if e.Request == nil || !grpc.IsRequest(&e.Request.Header) {
 		return 0, false
 	}
 	return AnyGRPCStatus(e)
@@ -78,30 +75,5 @@ func AnyGRPCStatus(e *observe.Entry) (uint64, bool) {
 	if e.Record == nil || e.Record.Status == 0 {
 		return 0, false
 	}
-	return grpcOfHTTP(e.Record.Status), true
-}
-
-// grpcOfHTTP is the mapping of the gRPC over HTTP/2 specification.
-func grpcOfHTTP(status int) uint64 {
-	switch status {
-	case 400:
-		return 13
-	case 401:
-		return 16
-	case 403:
-		return 7
-	case 404:
-		return 12
-	case 429, 502, 503, 504:
-		return 14
-	}
-	return 2
-}
-
-func isGRPC(contentType string) bool {
-	const prefix = "application/grpc"
-	if !strings.HasPrefix(contentType, prefix) {
-		return false
-	}
-	return len(contentType) == len(prefix) || contentType[len(prefix)] == '+' || contentType[len(prefix)] == ';'
+	return uint64(grpc.FromHTTP(e.Record.Status)), true
 }

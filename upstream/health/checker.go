@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,7 +22,7 @@ type Checker struct {
 	Network transport.Network
 	Local   string
 	Control func(network, address string, c syscall.RawConn) error
-	Client  protocol.Client // for HTTP checks
+	Client  protocol.Client // for HTTP and gRPC checks
 	Stats   *Stats
 	Used    func() bool // whether the cluster has ever had traffic: until then no_traffic_interval holds
 }
@@ -180,8 +181,8 @@ type probe struct {
 	target  func() Target
 	address string // what it is connected to
 	conn    *conn.Conn
-	session protocol.Session // HTTP
-	spent   bool             // the session takes no more requests
+	session protocol.Session // HTTP and gRPC
+	spent   atomic.Bool      // the session takes no more requests
 }
 
 func (c *Checker) probe(target func() Target) *probe { return &probe{c: c, target: target} }
@@ -204,12 +205,15 @@ func (p *probe) check(ctx context.Context) outcome {
 		p.conn, p.address = conn.New(nc), address
 	}
 	var out outcome
-	if p.c.Config.HTTP != nil {
-		out = p.http(ctx, t)
-	} else {
+	switch {
+	case p.c.Config.HTTP != nil:
+		out = p.ask(ctx, p.request(t), p.judge)
+	case p.c.Config.GRPC != nil:
+		out = p.ask(ctx, p.call(t), p.judgeCall)
+	default:
 		out = p.tcp(ctx)
 	}
-	if !p.c.Config.Reuse || out.err != nil && out.network {
+	if !p.c.Config.Reuse || out.err != nil && out.network || p.spent.Load() {
 		p.close()
 	}
 	return out
@@ -232,7 +236,7 @@ func (c *Checker) address(t Target) string {
 }
 
 func (p *probe) alive() bool {
-	if p.spent {
+	if p.spent.Load() {
 		return false
 	}
 	s, ok := p.session.(interface{ Alive() bool })
@@ -246,5 +250,6 @@ func (p *probe) close() {
 	case p.conn != nil:
 		_ = p.conn.Close() // nothing is left to lose
 	}
-	p.conn, p.session, p.spent = nil, nil, false
+	p.conn, p.session = nil, nil
+	p.spent.Store(false)
 }

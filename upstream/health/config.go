@@ -11,7 +11,7 @@ import (
 	"github.com/weftproxy/weft/resource"
 )
 
-// Config is a compiled HealthCheck. Immutable. Exactly one of HTTP and TCP is set.
+// Config is a compiled HealthCheck. Immutable. Exactly one of HTTP, TCP and GRPC is set.
 type Config struct {
 	Timeout       time.Duration
 	InitialJitter time.Duration
@@ -26,10 +26,12 @@ type Config struct {
 	UnhealthyThreshold, HealthyThreshold int
 	HTTP                                 *HTTP
 	TCP                                  *TCP
+	GRPC                                 *GRPC
 }
 
 // HTTP is a check by a request.
 type HTTP struct {
+	HTTP2              bool // codec_client_type
 	Host, Path, Method string
 	Add                []Field
 	Remove             []string
@@ -37,6 +39,13 @@ type HTTP struct {
 	Retriable          []Range // statuses that count towards unhealthy_threshold; others count at once
 	Receive            [][]byte
 	BufferSize         int // bytes of the body in which Receive is looked for; 0: all
+}
+
+// GRPC is a check by a call of grpc.health.v1.Health/Check.
+type GRPC struct {
+	Service   string // service_name; "" asks for the server as a whole
+	Authority string // "": the host's name, or the cluster's
+	Metadata  []Field
 }
 
 // A Field is a header field to send.
@@ -95,8 +104,11 @@ func Compile(m *corev3.HealthCheck, at resource.Path, p *resource.Problems) *Con
 		if t.GetSend() != nil {
 			c.TCP.Send = payload(t.GetSend(), at.Field("send"), p)
 		}
+	case m.GetGrpcHealthCheck() != nil:
+		g := m.GetGrpcHealthCheck()
+		c.GRPC = &GRPC{Service: g.GetServiceName(), Authority: g.GetAuthority(), Metadata: fields(g.GetInitialMetadata())}
 	default:
-		p.Errorf(at, "http_health_check or tcp_health_check", "no kind of check is given")
+		p.Errorf(at, "http_health_check, tcp_health_check or grpc_health_check", "no kind of check is given")
 	}
 	return c
 }
@@ -109,7 +121,7 @@ func or(d *durationpb.Duration, other time.Duration) time.Duration {
 }
 
 func compileHTTP(m *corev3.HealthCheck_HttpHealthCheck, at resource.Path, p *resource.Problems) *HTTP {
-	h := &HTTP{Host: m.GetHost(), Path: m.GetPath(), Method: "GET", Remove: m.GetRequestHeadersToRemove(), BufferSize: 1024,
+	h := &HTTP{HTTP2: m.GetCodecClientType() == typev3.CodecClientType_HTTP2, Add: fields(m.GetRequestHeadersToAdd()), Host: m.GetHost(), Path: m.GetPath(), Method: "GET", Remove: m.GetRequestHeadersToRemove(), BufferSize: 1024,
 		Receive: payloads(m.GetReceive(), at.Field("receive"), p)}
 	if h.Path == "" {
 		p.Errorf(at.Field("path"), `path: "/healthz"`, "required")
@@ -124,19 +136,25 @@ func compileHTTP(m *corev3.HealthCheck_HttpHealthCheck, at resource.Path, p *res
 	if m.GetResponseBufferSize() != nil {
 		h.BufferSize = int(m.GetResponseBufferSize().GetValue())
 	}
-	for _, f := range m.GetRequestHeadersToAdd() {
-		add := f.GetAppendAction() == corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
-		if f.GetAppend() != nil {
-			add = f.GetAppend().GetValue()
-		}
-		h.Add = append(h.Add, Field{f.GetHeader().GetKey(), f.GetHeader().GetValue(), add})
-	}
 	h.Expected = ranges(m.GetExpectedStatuses(), at.Field("expected_statuses"), p)
 	h.Retriable = ranges(m.GetRetriableStatuses(), at.Field("retriable_statuses"), p)
 	if h.Expected == nil {
 		h.Expected = []Range{{200, 201}}
 	}
 	return h
+}
+
+// fields compiles header fields to send.
+func fields(all []*corev3.HeaderValueOption) []Field {
+	var out []Field
+	for _, f := range all {
+		add := f.GetAppendAction() == corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
+		if f.GetAppend() != nil {
+			add = f.GetAppend().GetValue()
+		}
+		out = append(out, Field{f.GetHeader().GetKey(), f.GetHeader().GetValue(), add})
+	}
+	return out
 }
 
 func ranges(all []*typev3.Int64Range, at resource.Path, p *resource.Problems) []Range {

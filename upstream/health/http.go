@@ -18,11 +18,11 @@ func (p *probe) Freed(protocol.Session) {}
 // Resized implements protocol.Owner.
 func (p *probe) Resized(protocol.Session) {}
 
-// Gone implements protocol.Owner.
-func (p *probe) Gone(protocol.Session, error) { p.spent = true }
+// Gone implements protocol.Owner. A check that is under way goes on.
+func (p *probe) Gone(protocol.Session, error) { p.spent.Store(true) }
 
-// http checks by a request.
-func (p *probe) http(ctx context.Context, t Target) outcome {
+// ask checks by a request, whose response judge reads.
+func (p *probe) ask(ctx context.Context, r *message.Request, judge func(*message.Response) outcome) outcome {
 	if p.session == nil {
 		s, err := p.c.Client.Open(ctx, p.conn, p)
 		if err != nil {
@@ -30,11 +30,11 @@ func (p *probe) http(ctx context.Context, t Target) outcome {
 		}
 		p.session = s
 	}
-	resp, err := p.session.RoundTrip(ctx, p.request(t))
+	resp, err := p.session.RoundTrip(ctx, r)
 	if err != nil {
 		return outcome{err: err, network: true}
 	}
-	out := p.judge(resp)
+	out := judge(resp)
 	resp.Body.Close(nil)
 	resp.Release()
 	return out
@@ -44,16 +44,29 @@ func (p *probe) http(ctx context.Context, t Target) outcome {
 func (p *probe) request(t Target) *message.Request {
 	h := p.c.Config.HTTP
 	r := &message.Request{Method: h.Method, Scheme: "http", Path: h.Path, Body: message.NoBody}
+	r.Authority = p.authority(t, h.Host)
+	r.Header.AddKnown(message.UserAgent, "Envoy/HC")
+	add(r, h.Add)
+	for _, name := range h.Remove {
+		r.Header.Del(name)
+	}
+	return r
+}
+
+// authority is whom a request is addressed to: the host by its own name, else by the one that the check configures.
+func (p *probe) authority(t Target, configured string) string {
 	switch {
 	case t.Hostname != "":
-		r.Authority = t.Hostname
-	case h.Host != "":
-		r.Authority = h.Host
-	default:
-		r.Authority = p.c.Cluster
+		return t.Hostname
+	case configured != "":
+		return configured
 	}
-	r.Header.AddKnown(message.UserAgent, "Envoy/HC")
-	for _, f := range h.Add {
+	return p.c.Cluster
+}
+
+// add gives a request the fields that the check configures.
+func add(r *message.Request, fields []Field) {
+	for _, f := range fields {
 		switch {
 		case f.Name == ":authority" || f.Name == "host":
 			r.Authority = f.Value
@@ -63,10 +76,6 @@ func (p *probe) request(t Target) *message.Request {
 			r.Header.Set(f.Name, f.Value)
 		}
 	}
-	for _, name := range h.Remove {
-		r.Header.Del(name)
-	}
-	return r
 }
 
 // judge reads the response.
@@ -93,7 +102,7 @@ func (p *probe) judge(resp *message.Response) outcome {
 			m.feed(b[:min(len(b), limit-read)])
 		}
 		if read += len(b); read > mostBody {
-			p.spent = true
+			p.spent.Store(true)
 			break
 		}
 	}
