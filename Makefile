@@ -37,7 +37,7 @@ bench: ## compare CPU, memory and latency with nginx, HAProxy and Caddy (about 1
 fuzz: ## run every fuzz target for FUZZTIME (default 5m)
 	./test/fuzz.sh $(FUZZTIME)
 
-interop: ## run against real peers: nginx, HAProxy, curl, Python, Node, Chromium where installed
+interop: ## run against real peers: nginx, HAProxy, curl, nghttp2, Python, Node, Chromium where installed; h2spec and gRPC's from Go modules
 	$(GO) test -tags interop -count=1 -timeout 30m ./test/interop/...
 
 docs: ## regenerate the generated pages

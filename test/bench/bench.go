@@ -19,13 +19,14 @@ type bench struct {
 	options      *options
 	proxies      []proxy
 	tools        tools
+	self         string // this program
 	dir          string // scratch, removed at the end
 	progress     io.Writer
 	proxyCPUs    cpuSet
 	loadCPUs     cpuSet
 	ports        ports
 	origin       *child
-	originHTTP   string
+	origins      map[service]string
 	originStream string
 	descriptors  uint64 // how many this process and its children may open
 }
@@ -81,22 +82,25 @@ func raiseDescriptors() (uint64, error) {
 }
 
 func (b *bench) startOrigin(ctx context.Context) error {
-	self, err := os.Executable()
+	var err error
+	if b.self, err = os.Executable(); err != nil {
+		return err
+	}
+	addrs, err := b.ports.free(1 + len(services()))
 	if err != nil {
 		return err
 	}
-	addrs, err := b.ports.free(2)
+	b.originStream, b.origins = addrs[0], map[service]string{}
+	argv := []string{b.self, "origin", "-stream", addrs[0]}
+	for i, s := range services() {
+		b.origins[s] = addrs[i+1]
+		argv = append(argv, "-"+string(s), addrs[i+1])
+	}
+	b.origin, err = spawn(command{name: "origin", argv: argv, cpus: b.loadCPUs})
 	if err != nil {
 		return err
 	}
-	b.originHTTP, b.originStream = addrs[0], addrs[1]
-	b.origin, err = spawn(command{
-		name: "origin", argv: []string{self, "origin", "-http", addrs[0], "-stream", addrs[1]}, cpus: b.loadCPUs,
-	})
-	if err != nil {
-		return err
-	}
-	return b.origin.ready(ctx, 10*time.Second, func() error { return dialAsk(addrs[0], "/100", askLimit) })
+	return b.origin.ready(ctx, 10*time.Second, func() error { return dialAsk(b.origins[serviceHTTP1], "/100", askLimit) })
 }
 
 // close ends the origin and removes the scratch directory.
@@ -146,7 +150,7 @@ func (b *bench) once(ctx context.Context, s scenario, p *proxy) (sample, error) 
 	if s.kind == kindStream && p.tool == "nginx" && !b.tools.nginxStream {
 		return sample{}, errNoStream
 	}
-	r, err := b.start(ctx, p, s.kind)
+	r, err := b.start(ctx, p, s)
 	if err != nil {
 		return sample{}, err
 	}

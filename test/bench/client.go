@@ -50,23 +50,41 @@ func ask(c net.Conn, path string, limit time.Duration) error {
 	return nil
 }
 
+// A visitor is a connection that asks for "/100" whenever it is told to.
+type visitor interface {
+	ask() error
+	io.Closer
+}
+
+// A guest is a visitor that speaks HTTP/1.1.
+type guest struct{ net.Conn }
+
+func (g guest) ask() error { return ask(g.Conn, "/100", askLimit) }
+
+func h1Visitor(addr string) (visitor, error) {
+	c, err := net.DialTimeout("tcp", addr, askLimit)
+	if err != nil {
+		return nil, err
+	}
+	return guest{c}, nil
+}
+
 // A crowd is a number of keep-alive connections to one address.
 type crowd struct {
-	addr   string
-	conns  []net.Conn
-	failed int64
+	visitors []visitor
+	failed   int64
 }
 
 // gather opens n connections, a few at a time, and asks once on each.
-func gather(ctx context.Context, addr string, n int) *crowd {
-	g := &crowd{addr: addr, conns: make([]net.Conn, n)}
+func gather(ctx context.Context, addr string, n int, open func(addr string) (visitor, error)) *crowd {
+	g := &crowd{visitors: make([]visitor, n)}
 	g.each(ctx, func(i int) error {
-		c, err := net.DialTimeout("tcp", addr, askLimit)
+		v, err := open(addr)
 		if err != nil {
 			return err
 		}
-		g.conns[i] = c
-		return ask(c, "/100", askLimit)
+		g.visitors[i] = v
+		return v.ask()
 	})
 	return g
 }
@@ -74,10 +92,10 @@ func gather(ctx context.Context, addr string, n int) *crowd {
 // askAgain asks once more on every connection: idle ones must still be there.
 func (g *crowd) askAgain(ctx context.Context) {
 	g.each(ctx, func(i int) error {
-		if g.conns[i] == nil {
+		if g.visitors[i] == nil {
 			return nil // counted when it was opened
 		}
-		return ask(g.conns[i], "/100", askLimit)
+		return g.visitors[i].ask()
 	})
 }
 
@@ -90,7 +108,7 @@ func (g *crowd) each(ctx context.Context, f func(i int) error) {
 		wg.Go(func() {
 			for {
 				i := int(next.Add(1)) - 1
-				if i >= len(g.conns) {
+				if i >= len(g.visitors) {
 					return
 				}
 				if ctx.Err() != nil || f(i) != nil {
@@ -104,9 +122,9 @@ func (g *crowd) each(ctx context.Context, f func(i int) error) {
 }
 
 func (g *crowd) close() {
-	for _, c := range g.conns {
-		if c != nil {
-			c.Close()
+	for _, v := range g.visitors {
+		if v != nil {
+			v.Close()
 		}
 	}
 }

@@ -49,7 +49,10 @@ func (s cpuSet) bind(tid int) error {
 }
 
 // bindSelf moves every thread of this process to the set; threads started later inherit it.
-func (s cpuSet) bindSelf() error {
+func (s cpuSet) bindSelf() error { return eachThread(s.bind) }
+
+// eachThread calls f for every thread of this process.
+func eachThread(f func(tid int) error) error {
 	entries, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		return err
@@ -59,7 +62,7 @@ func (s cpuSet) bindSelf() error {
 		if err != nil {
 			continue
 		}
-		if err := s.bind(tid); err != nil {
+		if err := f(tid); err != nil {
 			return err
 		}
 	}

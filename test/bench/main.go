@@ -27,6 +27,8 @@ type options struct {
 	rounds    int
 	settle    time.Duration
 	idle      int
+	idleH2    int
+	download  float64 // GiB a run
 	stream    float64 // GiB a run
 	services  int
 	pin       bool
@@ -39,8 +41,13 @@ type options struct {
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "origin" {
-		exit(runOrigin(os.Args[2:]))
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "origin":
+			exit(runOrigin(os.Args[2:]))
+		case "attack":
+			exit(runAttack(os.Args[2:], os.Stdout))
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -70,7 +77,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	if o.list {
 		for _, s := range scenarios {
-			fmt.Fprintf(stdout, "%-12s %s\n", s.name, s.title)
+			fmt.Fprintf(stdout, "%-24s %s\n", s.name, s.title)
 		}
 		return nil
 	}
@@ -96,8 +103,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 	}
 	if o.profile != "" {
-		if err := b.captureProfile(ctx, o.profile); err != nil {
-			return fmt.Errorf("profile: %w", err)
+		for _, s := range scenarios {
+			if err := b.captureProfile(ctx, s, o.profile); err != nil {
+				return fmt.Errorf("profile: %w", err)
+			}
 		}
 	}
 	return report.failure()
@@ -109,11 +118,13 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	f.SetOutput(stderr)
 	f.StringVar(&o.proxies, "proxies", "nginx,haproxy,weft,caddy", "comma-separated `list` of proxies to measure")
 	f.BoolVar(&o.skipCaddy, "skip-caddy", false, "leave Caddy out: neither build nor measure it")
-	f.StringVar(&o.run, "run", "", "measure only scenarios whose name matches this `regexp`")
+	f.StringVar(&o.run, "run", "", "measure only scenarios whose name matches this `regexp` (default: all but the attacks)")
 	f.DurationVar(&o.duration, "d", 5*time.Second, "length of one HTTP measurement, rounded up to whole seconds")
 	f.IntVar(&o.rounds, "rounds", 3, "rounds; within a round the proxies take turns")
 	f.DurationVar(&o.settle, "settle", 15*time.Second, "time idle connections rest before their memory is read")
 	f.IntVar(&o.idle, "idle", 5000, "idle connections to hold open")
+	f.IntVar(&o.idleH2, "idle-h2", 10000, "idle HTTP/2 connections to hold open")
+	f.Float64Var(&o.download, "download", 1, "`GiB` one HTTP/2 stream moves")
 	f.Float64Var(&o.stream, "stream", 4, "`GiB` one TCP stream measurement moves")
 	f.IntVar(&o.services, "services", 10000, "routes, and clusters, of the start-up scenario")
 	f.BoolVar(&o.pin, "pin", runtime.NumCPU() > 1, "pin the proxy to the first CPU, load and upstream to the others")
@@ -121,7 +132,7 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	f.BoolVar(&o.list, "list", false, "list the scenarios and stop")
 	f.StringVar(&o.weft, "weft", "", "measure this weft `binary` instead of building ./cmd/weft")
 	f.StringVar(&o.cache, "cache", "", "`directory` for the Caddy binary (default: the user's cache directory)")
-	f.StringVar(&o.profile, "profile", "", "write a CPU profile of weft under the get scenario into this `directory`")
+	f.StringVar(&o.profile, "profile", "", "write a CPU profile of weft under each chosen load into this `directory`")
 	f.StringVar(&o.json, "json", "", "also write all samples and summaries to this `file`")
 	if err := f.Parse(args); err != nil {
 		return nil, err
@@ -138,8 +149,8 @@ func (o *options) check() error {
 		return fmt.Errorf("-d %v: at least 100ms", o.duration)
 	case o.rounds < 1:
 		return fmt.Errorf("-rounds %d: at least 1", o.rounds)
-	case o.idle < 1 || o.services < 1 || o.stream <= 0:
-		return errors.New("-idle, -services and -stream must be positive")
+	case o.idle < 1 || o.idleH2 < 1 || o.services < 1 || o.stream <= 0 || o.download <= 0:
+		return errors.New("-idle, -idle-h2, -services, -stream and -download must be positive")
 	}
 	if o.cache == "" {
 		dir, err := os.UserCacheDir()
@@ -160,7 +171,7 @@ func selectScenarios(o *options) ([]scenario, error) {
 	var names []string
 	for _, s := range scenarios(o) {
 		names = append(names, s.name)
-		if want.MatchString(s.name) {
+		if want.MatchString(s.name) && !(s.asked && o.run == "" && !o.list) {
 			chosen = append(chosen, s)
 		}
 	}

@@ -23,13 +23,15 @@ import (
 // system calls a request and next to nothing else. It trusts what it reads: proxies
 // talk to it, nobody else.
 //
-// The path's first segment chooses the body: /64k, /1m, anything else 100 bytes.
+// With HTTP/1 the path's first segment chooses the body: /64k, /1m, anything else 100 bytes.
 type origin struct {
-	epoll, listener, wake int
-	small, medium, large  []byte // whole responses
-	refused               []byte
-	conns                 map[int]*originConn
-	scratch               []byte
+	epoll, wake          int
+	listeners            map[int]service
+	answers              map[service]h2Answers
+	small, medium, large []byte // whole HTTP/1 responses
+	refused              []byte
+	conns                map[int]*originConn
+	scratch              []byte
 }
 
 // An originConn is a connection from a proxy.
@@ -40,7 +42,8 @@ type originConn struct {
 	body    int    // bytes of that body still to come, to be dropped
 	out     []byte // what the socket did not take
 	closing bool   // no more requests; close once out is written
-	writing bool   // waits for EPOLLOUT, does not read
+	writing bool   // waits for EPOLLOUT; with HTTP/1 it does not read meanwhile
+	h2      *h2Conn
 }
 
 const maxOriginHead = 32 << 10
@@ -48,7 +51,10 @@ const maxOriginHead = 32 << 10
 // runOrigin is the origin process: it serves HTTP and streams until it is killed.
 func runOrigin(args []string) error {
 	f := flag.NewFlagSet("origin", flag.ContinueOnError)
-	web := f.String("http", "", "`address` to serve HTTP on")
+	addrs := map[service]*string{}
+	for _, s := range services() {
+		addrs[s] = f.String(string(s), "", "`address` of this service")
+	}
 	stream := f.String("stream", "", "`address` to serve streams on")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -58,20 +64,22 @@ func runOrigin(args []string) error {
 	if err := serveStreams(ctx, *stream); err != nil {
 		return err
 	}
-	o, err := newOrigin(*web)
+	o, err := newOrigin()
 	if err != nil {
 		return err
+	}
+	for s, addr := range addrs {
+		if err := o.listen(s, *addr); err != nil {
+			return err
+		}
 	}
 	return o.serve(ctx)
 }
 
-// newOrigin listens on the IPv4 address addr.
-func newOrigin(addr string) (*origin, error) {
-	a, err := net.ResolveTCPAddr("tcp4", addr)
-	if err != nil {
-		return nil, err
-	}
-	o := &origin{
+// newOrigin returns an origin that listens nowhere yet.
+func newOrigin() (o *origin, err error) {
+	o = &origin{
+		listeners: map[int]service{}, answers: map[service]h2Answers{},
 		small:   response("200 OK", 100),
 		medium:  response("200 OK", 64<<10),
 		large:   response("200 OK", 1<<20),
@@ -85,12 +93,24 @@ func newOrigin(addr string) (*origin, error) {
 	if o.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
-	if o.listener, err = listenTCP4(a); err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	return o, o.watch(unix.EPOLL_CTL_ADD, o.wake, unix.EPOLLIN)
+}
+
+// listen offers s on the IPv4 address addr.
+func (o *origin) listen(s service, addr string) error {
+	a, err := net.ResolveTCPAddr("tcp4", addr)
+	if err != nil {
+		return err
 	}
-	return o, errors.Join(
-		o.watch(unix.EPOLL_CTL_ADD, o.wake, unix.EPOLLIN),
-		o.watch(unix.EPOLL_CTL_ADD, o.listener, unix.EPOLLIN))
+	fd, err := listenTCP4(a)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	o.listeners[fd] = s
+	if s != serviceHTTP1 {
+		o.answers[s] = prepareH2(s)
+	}
+	return o.watch(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN)
 }
 
 func listenTCP4(a *net.TCPAddr) (int, error) {
@@ -143,15 +163,14 @@ func (o *origin) serve(ctx context.Context) error {
 			return fmt.Errorf("epoll: %w", err)
 		}
 		for _, e := range events[:n] {
-			switch fd := int(e.Fd); fd {
-			case o.wake:
+			fd := int(e.Fd)
+			if fd == o.wake {
 				return nil
-			case o.listener:
-				o.accept()
-			default:
-				if c := o.conns[fd]; c != nil {
-					o.handle(c)
-				}
+			}
+			if c := o.conns[fd]; c != nil {
+				o.handle(c)
+			} else if s, ok := o.listeners[fd]; ok {
+				o.accept(fd, s)
 			}
 		}
 	}
@@ -161,7 +180,9 @@ func (o *origin) close() {
 	for _, c := range o.conns {
 		unix.Close(c.fd)
 	}
-	unix.Close(o.listener)
+	for fd := range o.listeners {
+		unix.Close(fd)
+	}
 	unix.Close(o.wake)
 	unix.Close(o.epoll)
 }
@@ -170,9 +191,9 @@ func (o *origin) watch(op, fd int, events uint32) error {
 	return unix.EpollCtl(o.epoll, op, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)})
 }
 
-func (o *origin) accept() {
+func (o *origin) accept(listener int, s service) {
 	for {
-		fd, _, err := unix.Accept4(o.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		if err == unix.EINTR || err == unix.ECONNABORTED {
 			continue
 		}
@@ -183,7 +204,12 @@ func (o *origin) accept() {
 			unix.Close(fd)
 			continue
 		}
-		o.conns[fd] = &originConn{fd: fd}
+		c := &originConn{fd: fd}
+		o.conns[fd] = c
+		if s != serviceHTTP1 {
+			c.h2 = newH2Conn(s, o.answers[s])
+			o.flush(c)
+		}
 	}
 }
 
@@ -194,11 +220,14 @@ func (o *origin) drop(c *originConn) {
 
 // handle goes on with a connection that can be read or, when writing, written.
 func (o *origin) handle(c *originConn) {
-	if c.writing && !o.write(c, c.out) {
+	if c.writing && c.h2 == nil && !o.write(c, c.out) {
 		return
 	}
 	n, err := rawRead(c.fd, o.scratch)
 	if err == unix.EAGAIN || err == unix.EINTR {
+		if c.writing && c.h2 != nil {
+			o.flush(c)
+		}
 		return
 	}
 	if err != 0 || n == 0 {
@@ -210,7 +239,11 @@ func (o *origin) handle(c *originConn) {
 		in = append(c.head, in...)
 		c.head = nil
 	}
-	o.requests(c, in)
+	if c.h2 != nil {
+		o.frames(c, in)
+	} else {
+		o.requests(c, in)
+	}
 }
 
 // requests answers every request that is whole in in and keeps what is not.

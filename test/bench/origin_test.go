@@ -13,15 +13,18 @@ import (
 	"time"
 )
 
-// startOrigin serves on a free port until the test ends.
-func startOrigin(t *testing.T) string {
+// startOrigin offers s on a free port until the test ends.
+func startOrigin(t *testing.T, s service) string {
 	t.Helper()
 	addrs, err := new(ports).free(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := newOrigin(addrs[0])
+	o, err := newOrigin()
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.listen(s, addrs[0]); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -55,7 +58,7 @@ func dialOrigin(t *testing.T, addr string) net.Conn {
 }
 
 func TestOriginAnswersOnOneConnection(t *testing.T) {
-	c := dialOrigin(t, startOrigin(t))
+	c := dialOrigin(t, startOrigin(t, serviceHTTP1))
 	in := bufio.NewReader(c)
 	body := strings.Repeat("b", 16<<10)
 	for _, x := range []struct {
@@ -94,7 +97,7 @@ func TestOriginAnswersOnOneConnection(t *testing.T) {
 }
 
 func TestOriginAnswersTwoRequestsInOneRead(t *testing.T) {
-	c := dialOrigin(t, startOrigin(t))
+	c := dialOrigin(t, startOrigin(t, serviceHTTP1))
 	if _, err := io.WriteString(c, strings.Repeat("GET /100 HTTP/1.1\r\nHost: a\r\n\r\n", 2)); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +114,7 @@ func TestOriginAnswersTwoRequestsInOneRead(t *testing.T) {
 }
 
 func TestOriginRefusesWhatItCannotCount(t *testing.T) {
-	c := dialOrigin(t, startOrigin(t))
+	c := dialOrigin(t, startOrigin(t, serviceHTTP1))
 	if _, err := io.WriteString(c, "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +148,7 @@ func TestCrowdCountsConnectionsThatDied(t *testing.T) {
 			}()
 		}
 	}()
-	g := gather(t.Context(), l.Addr().String(), 10)
+	g := gather(t.Context(), l.Addr().String(), 10, h1Visitor)
 	defer g.close()
 	if g.failed != 0 {
 		t.Fatalf("%d of 10 first requests failed", g.failed)

@@ -14,9 +14,12 @@ import (
 	"time"
 )
 
-// captureProfile writes dir/weft-get.pprof: weft's CPU profile under the load of the
-// get scenario. It is a turn of its own, since profiling costs CPU.
-func (b *bench) captureProfile(ctx context.Context, dir string) error {
+// captureProfile writes dir/weft-NAME.pprof: weft's CPU profile under the load of a
+// scenario, if it is one. It is a turn of its own, since profiling costs CPU.
+func (b *bench) captureProfile(ctx context.Context, s scenario, dir string) error {
+	if s.load == nil {
+		return nil
+	}
 	i := slices.IndexFunc(b.proxies, func(p proxy) bool { return p.name == "weft" })
 	if i < 0 {
 		return errors.New("weft is not among the proxies")
@@ -24,19 +27,19 @@ func (b *bench) captureProfile(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	r, err := b.start(ctx, &b.proxies[i], kindHTTP)
+	r, err := b.start(ctx, &b.proxies[i], s)
 	if err != nil {
 		return err
 	}
 	defer r.stop()
 	seconds := max(1, int(b.options.duration/time.Second))
-	path := filepath.Join(dir, "weft-get.pprof")
+	path := filepath.Join(dir, "weft-"+s.name+".pprof")
 	fetched := make(chan error, 1)
 	go func() {
 		fetched <- fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", r.setup.Admin, seconds),
 			path, time.Duration(seconds+30)*time.Second)
 	}()
-	_, loadErr := b.wrk(ctx, r.setup.Listen, load{path: "/100", connections: 64}, time.Duration(seconds+1)*time.Second)
+	_, loadErr := b.generate(ctx, r.setup.Listen, *s.load, time.Duration(seconds+1)*time.Second)
 	return errors.Join(loadErr, <-fetched)
 }
 

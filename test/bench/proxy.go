@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -27,6 +28,9 @@ const (
 	kindHTTP     kind = "http"     // one route, one cluster
 	kindStream   kind = "stream"   // TCP
 	kindServices kind = "services" // many routes, many clusters
+	kindH2       kind = "h2-h2"    // HTTP/2 from clients and to the upstream, with prior knowledge
+	kindH2H1     kind = "h2-h1"    // HTTP/2 from clients
+	kindH1H2     kind = "h1-h2"    // HTTP/2 to the upstream
 )
 
 // A proxy is one of the programs compared: how to configure and start it.
@@ -43,7 +47,7 @@ type proxy struct {
 
 // proxies are all the programs the bench knows, in the order of the tables.
 func proxies() []proxy {
-	all := []kind{kindHTTP, kindStream, kindServices}
+	all := []kind{kindHTTP, kindStream, kindServices, kindH2, kindH2H1, kindH1H2}
 	haproxy := func(binary, config string) []string { return []string{binary, "-db", "-f", config} }
 	return []proxy{
 		{
@@ -61,7 +65,7 @@ func proxies() []proxy {
 			},
 		},
 		{
-			name: "caddy", tool: "caddy", config: "caddy.json", kinds: []kind{kindHTTP},
+			name: "caddy", tool: "caddy", config: "caddy.json", kinds: []kind{kindHTTP, kindH2, kindH2H1, kindH1H2},
 			argv: func(binary, config string) []string { return []string{binary, "run", "--config", config} },
 			env:  []string{"GOMAXPROCS=1"},
 		},
@@ -110,6 +114,12 @@ type setup struct {
 	StreamModule string // nginx: module file to load; empty when it is built in
 }
 
+// DownH2 reports whether clients speak HTTP/2.
+func (s setup) DownH2() bool { return s.Kind == kindH2 || s.Kind == kindH2H1 }
+
+// UpH2 reports whether the upstream does.
+func (s setup) UpH2() bool { return s.Kind == kindH2 || s.Kind == kindH1H2 }
+
 func (p *proxy) does(k kind) bool { return slices.Contains(p.kinds, k) }
 
 // render writes the configuration of p to s.Dir and returns its path.
@@ -152,8 +162,8 @@ type running struct {
 	dir   string
 }
 
-// start configures and starts p and waits until it answers. The caller stops it.
-func (b *bench) start(ctx context.Context, p *proxy, k kind) (_ *running, err error) {
+// start configures and starts p for a scenario and waits until it answers. The caller stops it.
+func (b *bench) start(ctx context.Context, p *proxy, sc scenario) (_ *running, err error) {
 	dir, err := os.MkdirTemp(b.dir, p.name+"-")
 	if err != nil {
 		return nil, err
@@ -162,10 +172,11 @@ func (b *bench) start(ctx context.Context, p *proxy, k kind) (_ *running, err er
 	if err != nil {
 		return nil, err
 	}
+	clients := cmp.Or(sc.clients, b.options.idle) + 1000
 	s := setup{
-		Kind: k, Dir: dir, Listen: ports[0], Admin: ports[1],
-		Origin: b.originHTTP, OriginStream: b.originStream,
-		Services: b.options.services, Connections: b.options.idle + 1000, Sockets: 2 * (b.options.idle + 1000), Splice: p.splice,
+		Kind: sc.kind, Dir: dir, Listen: ports[0], Admin: ports[1],
+		Origin: b.origins[cmp.Or(sc.service, serviceHTTP1)], OriginStream: b.originStream,
+		Services: b.options.services, Connections: clients, Sockets: 2 * clients, Splice: p.splice,
 		Root: os.Geteuid() == 0, StreamModule: b.tools.streamModule,
 	}
 	config, err := p.render(s)
@@ -204,6 +215,8 @@ func (r *running) probe() func() error {
 	case kindServices:
 		path := fmt.Sprintf("/svc%d/", r.setup.Services-1)
 		return func() error { return dialAsk(listen, path, askLimit) }
+	case kindH2, kindH2H1:
+		return func() error { return dialAskH2(listen, "/100", askLimit) }
 	}
 	return func() error { return dialAsk(listen, "/100", askLimit) }
 }

@@ -17,6 +17,7 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 )
 
 func TestSelectProxies(t *testing.T) {
@@ -74,6 +75,9 @@ func TestEveryConfigurationNamesListenerAndUpstream(t *testing.T) {
 				case kindServices:
 					want = append(want, "svc0", "svc2")
 				}
+				if s.DownH2() || s.UpH2() {
+					want = append(want, map[string]string{"nginx": "origin", "haproxy": "proto h2", "weft": "origin", "caddy": "h2c"}[p.tool])
+				}
 				if p.splice {
 					want = append(want, "splice-response")
 				}
@@ -92,7 +96,7 @@ func TestEveryConfigurationNamesListenerAndUpstream(t *testing.T) {
 
 func TestWeftConfigurationIsABootstrap(t *testing.T) {
 	weft := proxies()[slices.IndexFunc(proxies(), func(p proxy) bool { return p.name == "weft" })]
-	for k, clusters := range map[kind]int{kindHTTP: 1, kindStream: 1, kindServices: 3} {
+	for k, clusters := range map[kind]int{kindHTTP: 1, kindStream: 1, kindServices: 3, kindH2: 1, kindH2H1: 1} {
 		path, err := weft.render(testSetup(t, k))
 		if err != nil {
 			t.Fatal(err)
@@ -115,6 +119,9 @@ func TestWeftConfigurationIsABootstrap(t *testing.T) {
 			t.Errorf("%s: %d clusters, want %d", k, n, clusters)
 		}
 		for _, c := range boot.StaticResources.Clusters {
+			if h2 := len(c.TypedExtensionProtocolOptions) > 0; h2 != (k == kindH2) {
+				t.Errorf("%s: HTTP/2 upstream: %v", k, h2)
+			}
 			if c.LoadAssignment.ClusterName != c.Name {
 				t.Errorf("%s: cluster %q has the assignment of %q", k, c.Name, c.LoadAssignment.ClusterName)
 			}
@@ -171,13 +178,22 @@ func TestOptions(t *testing.T) {
 			t.Errorf("parseOptions(%q): %v, want %q", c.args, err, c.want)
 		}
 	}
-	o, err := parseOptions([]string{"-run", "^get$|tcp", "-cache", filepath.Join("x", "y")}, io.Discard)
+	o, err := parseOptions([]string{"-run", "^get$|^tcp$", "-cache", filepath.Join("x", "y")}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	chosen, err := selectScenarios(o)
 	if err != nil || len(chosen) != 2 || chosen[0].name != "get" || chosen[1].name != "tcp" {
 		t.Errorf("selectScenarios = %d scenarios, %v", len(chosen), err)
+	}
+	o.run = ""
+	if chosen, err = selectScenarios(o); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range chosen {
+		if s.asked {
+			t.Errorf("%s runs by default", s.name)
+		}
 	}
 	for _, bad := range []string{"nothing", "("} {
 		o.run = bad

@@ -16,14 +16,14 @@ const streamConnections = 4
 // counted from before the generator starts until after it ended, requests are those
 // it saw completed.
 func (b *bench) sampleLoad(ctx context.Context, r *running, l load) (sample, error) {
-	if _, err := b.wrk(ctx, r.setup.Listen, l, time.Second); err != nil {
+	if _, err := b.generate(ctx, r.setup.Listen, l, time.Second); err != nil {
 		return sample{}, err
 	}
 	before, err := readUsage(r.pid())
 	if err != nil {
 		return sample{}, err
 	}
-	got, err := b.wrk(ctx, r.setup.Listen, l, b.options.duration)
+	got, err := b.generate(ctx, r.setup.Listen, l, b.options.duration)
 	if err != nil {
 		return sample{}, err
 	}
@@ -36,7 +36,7 @@ func (b *bench) sampleLoad(ctx context.Context, r *running, l load) (sample, err
 	}
 	return sample{
 		CPU: after.cpu - before.cpu, User: after.user - before.user,
-		Elapsed: got.elapsed, Requests: got.requests, Bytes: got.bytes, P50: got.p50, P99: got.p99,
+		Elapsed: got.elapsed, Requests: got.requests, Bytes: got.bytes, Mean: got.mean, P50: got.p50, P99: got.p99,
 		Peak: after.peak, Failed: got.failed,
 	}, nil
 }
@@ -44,11 +44,14 @@ func (b *bench) sampleLoad(ctx context.Context, r *running, l load) (sample, err
 // sampleIdle opens many connections, asks once on each, lets them rest and compares
 // the proxy's memory with what it was before. Then every connection must answer again.
 func sampleIdle(ctx context.Context, b *bench, r *running) (sample, error) {
-	n := b.options.idle
+	return idleVisitors(ctx, b, r, b.options.idle, h1Visitor)
+}
+
+func idleVisitors(ctx context.Context, b *bench, r *running, n int, open func(addr string) (visitor, error)) (sample, error) {
 	if need := uint64(n + 500); b.descriptors < need {
 		return sample{}, fmt.Errorf("%d open files allowed, %d needed (ulimit -n)", b.descriptors, need)
 	}
-	few := gather(ctx, r.setup.Listen, 16) // pages every request touches are not the connections'
+	few := gather(ctx, r.setup.Listen, 16, open) // pages every request touches are not the connections'
 	few.askAgain(ctx)
 	few.close()
 	if err := sleep(ctx, time.Second); err != nil {
@@ -58,7 +61,7 @@ func sampleIdle(ctx context.Context, b *bench, r *running) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	many := gather(ctx, r.setup.Listen, n)
+	many := gather(ctx, r.setup.Listen, n, open)
 	defer many.close()
 	if err := sleep(ctx, b.options.settle); err != nil {
 		return sample{}, err

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -13,7 +14,10 @@ type scenario struct {
 	name    string
 	title   string
 	kind    kind
-	wrk     bool // needs the load generator
+	service service // of the origin; empty: HTTP/1
+	load    *load   // nil when sample makes its own
+	clients int     // connections at most; 0: as many as the idle scenario's
+	asked   bool    // runs only when -run matches it, not by default
 	sample  func(ctx context.Context, b *bench, r *running) (sample, error)
 	columns []column // the first is what proxies are compared by
 	targets []target
@@ -27,11 +31,15 @@ type sample struct {
 	Elapsed     time.Duration `json:"elapsed_ns,omitempty"`
 	Requests    int64         `json:"requests,omitempty"`
 	Bytes       int64         `json:"bytes,omitempty"`
+	Mean        time.Duration `json:"mean_ns,omitempty"`
 	P50         time.Duration `json:"p50_ns,omitempty"`
 	P99         time.Duration `json:"p99_ns,omitempty"`
 	Connections int64         `json:"connections,omitempty"`
 	Before      int64         `json:"rss_before_bytes,omitempty"`
 	After       int64         `json:"rss_after_bytes,omitempty"`
+	Baseline    time.Duration `json:"p99_baseline_ns,omitempty"`
+	Frames      int64         `json:"frames,omitempty"`
+	Refused     int64         `json:"refused,omitempty"`
 	Ready       time.Duration `json:"ready_ns,omitempty"`
 	Peak        int64         `json:"peak_bytes"`
 	Failed      int64         `json:"failed"`
@@ -93,6 +101,18 @@ func perGB() column {
 	return column{"CPU ms/GB", func(s sample) float64 { return per(micros(s.CPU)*1e6, s.Bytes) }, 1}
 }
 
+func megabytes() column {
+	return column{"MB/s", func(s sample) float64 { return per(float64(s.Bytes)/1e6*1e9, int64(s.Elapsed)) }, 0}
+}
+
+func idleColumns() []column {
+	return []column{
+		perConnection(),
+		{"RSS before MiB", func(s sample) float64 { return float64(s.Before) / (1 << 20) }, 1},
+		rss(), peak(), failed(),
+	}
+}
+
 func readyAfter() column {
 	return column{"ready ms", func(s sample) float64 { return micros(s.Ready) / 1000 }, 0}
 }
@@ -104,13 +124,10 @@ func per(x float64, n int64) float64 { return x / float64(n) }
 // scenarios are all of them, in the order of the report.
 func scenarios(o *options) []scenario {
 	http := func(name, title string, l load, targets ...target) scenario {
-		return scenario{
-			name: name, title: title, kind: kindHTTP, wrk: true, columns: loadColumns(), targets: targets,
-			sample: func(ctx context.Context, b *bench, r *running) (sample, error) { return b.sampleLoad(ctx, r, l) },
-		}
+		l.generator = generatorWrk
+		return loadScenario(scenario{name: name, title: title, kind: kindHTTP, load: &l, columns: loadColumns(), targets: targets})
 	}
-	atMost := func(max float64, against string) target { return target{cpuPerRequest(), against, max} }
-	return []scenario{
+	return slices.Concat([]scenario{
 		http("get", "GET, 100-byte response, 64 keep-alive connections", load{path: "/100", connections: 64},
 			atMost(1.10, "nginx"), atMost(1, "haproxy")),
 		http("get-64k", "GET, 64 KiB response, 64 keep-alive connections", load{path: "/64k", connections: 64}, atMost(1.2, "nginx")),
@@ -121,19 +138,13 @@ func scenarios(o *options) []scenario {
 		{
 			name: "idle", title: fmt.Sprintf("%d idle keep-alive connections, after %v of rest", o.idle, o.settle),
 			kind: kindHTTP, sample: sampleIdle, targets: []target{{perConnection(), "", 4096}},
-			columns: []column{
-				perConnection(),
-				{"RSS before MiB", func(s sample) float64 { return float64(s.Before) / (1 << 20) }, 1},
-				rss(), peak(), failed(),
-			},
+			columns: idleColumns(),
 		},
 		{
 			name: "tcp", title: fmt.Sprintf("TCP, %g GiB from upstream to client over 4 connections", o.stream),
 			kind: kindStream, sample: sampleStream, targets: []target{{perGB(), "haproxy", 1}},
 			columns: []column{
-				perGB(),
-				{"MB/s", func(s sample) float64 { return per(float64(s.Bytes)/1e6*1e9, int64(s.Elapsed)) }, 0},
-				busy(), peak(), failed(),
+				perGB(), megabytes(), busy(), peak(), failed(),
 			},
 		},
 		{
@@ -146,5 +157,14 @@ func scenarios(o *options) []scenario {
 				rss(), peak(), failed(),
 			},
 		},
-	}
+	}, h2Scenarios(o), attackScenarios())
 }
+
+// loadScenario completes one that is a load.
+func loadScenario(s scenario) scenario {
+	s.sample = func(ctx context.Context, b *bench, r *running) (sample, error) { return b.sampleLoad(ctx, r, *s.load) }
+	return s
+}
+
+// atMost is a target for CPU a request.
+func atMost(max float64, against string) target { return target{cpuPerRequest(), against, max} }

@@ -20,9 +20,10 @@ var errNoStream = errors.New("nginx has no stream module (Debian: libnginx-mod-s
 
 // tools are the programs the bench runs.
 type tools struct {
-	wrk, nginx, haproxy, caddy, weft string // paths; empty when not needed
-	nginxStream                      bool   // nginx can proxy TCP
-	streamModule                     string // the module file that takes; empty when built in
+	wrk, h2load, ghz            string // paths; empty when not needed
+	nginx, haproxy, caddy, weft string
+	nginxStream                 bool   // nginx can proxy TCP
+	streamModule                string // the module file that takes; empty when built in
 }
 
 func (t *tools) binary(tool string) string {
@@ -43,6 +44,9 @@ func (b *bench) findTools(ctx context.Context, chosen []scenario) (t tools, err 
 	has := func(tool string) bool {
 		return slices.ContainsFunc(b.proxies, func(p proxy) bool { return p.tool == tool })
 	}
+	loads := func(g generator) bool {
+		return slices.ContainsFunc(chosen, func(s scenario) bool { return s.load != nil && s.load.generator == g })
+	}
 	stream := slices.ContainsFunc(chosen, func(s scenario) bool { return s.kind == kindStream })
 	var missing []string
 	locate := func(needed bool, name, pkg string) string {
@@ -54,7 +58,8 @@ func (b *bench) findTools(ctx context.Context, chosen []scenario) (t tools, err 
 	}
 	find := func() {
 		missing = nil
-		t.wrk = locate(b.options.profile != "" || slices.ContainsFunc(chosen, func(s scenario) bool { return s.wrk }), "wrk", "wrk")
+		t.wrk = locate(loads(generatorWrk), "wrk", "wrk")
+		t.h2load = locate(loads(generatorH2load), "h2load", "nghttp2-client")
 		t.nginx = locate(has("nginx"), "nginx", "nginx-light")
 		t.haproxy = locate(has("haproxy"), "haproxy", "haproxy")
 	}
@@ -72,6 +77,11 @@ func (b *bench) findTools(ctx context.Context, chosen []scenario) (t tools, err 
 				fmt.Fprintln(b.progress, err)
 			}
 			t.findStream(ctx)
+		}
+	}
+	if loads(generatorGhz) {
+		if t.ghz, err = b.buildGhz(ctx); err != nil {
+			return t, err
 		}
 	}
 	if has("caddy") {
@@ -166,6 +176,20 @@ func (b *bench) buildCaddy(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("%w (use -skip-caddy to go on without)", err)
 	}
 	return path, nil
+}
+
+// buildGhz builds ghz in the version that its module in test/interop/peers pins.
+func (b *bench) buildGhz(ctx context.Context) (string, error) {
+	root, err := output(ctx, time.Minute, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/weftproxy/weft")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(b.options.cache, "ghz")
+	fmt.Fprintln(b.progress, "building ghz")
+	pinned := filepath.Join(strings.TrimSpace(root), "test", "interop", "peers", "ghz")
+	_, err = output(ctx, 10*time.Minute, "env", "CGO_ENABLED=0", "go", "build", "-C", pinned,
+		"-mod=readonly", "-o", path, "github.com/bojand/ghz/cmd/ghz")
+	return path, err
 }
 
 // buildWeft builds this tree's weft, unless the command line names one.

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,23 +15,6 @@ import (
 
 //go:embed load.lua
 var loadScript string
-
-// A load is what the generator does: all HTTP scenarios but the idle one are loads.
-type load struct {
-	path        string
-	connections int
-	body        int  // bytes of a POST body; 0 for GET
-	close       bool // a new connection for every request
-}
-
-// A loadResult is what the generator saw.
-type loadResult struct {
-	requests int64
-	bytes    int64
-	elapsed  time.Duration
-	p50, p99 time.Duration
-	failed   int64 // connect, read, write errors, timeouts, answers that are not 2xx or 3xx
-}
 
 // wrk runs one load for d against addr.
 func (b *bench) wrk(ctx context.Context, addr string, l load, d time.Duration) (loadResult, error) {
@@ -47,9 +29,6 @@ func (b *bench) wrk(ctx context.Context, addr string, l load, d time.Duration) (
 		argv = append(argv, "-H", "Connection: close")
 	}
 	argv = append(argv, "http://"+addr+l.path, "--", strconv.Itoa(l.body))
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Duration(seconds)*time.Second+30*time.Second,
-		errors.New("wrk: still running 30 s after its time"))
-	defer cancel()
 	p, err := spawn(command{name: "wrk", argv: argv, cpus: b.loadCPUs})
 	if err != nil {
 		return loadResult{}, err

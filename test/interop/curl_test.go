@@ -75,8 +75,8 @@ func headers(n int) (args []string) {
 
 // TestCurlWaitsForContinue uploads with Expect: 100-continue: the 100 comes from nginx, not from curl's patience.
 func TestCurlWaitsForContinue(t *testing.T) {
-	upstreams(t, func(t *testing.T, n *nginx, upstream string) {
-		w := startWeft(t, upstream, setup{})
+	upstreams(t, func(t *testing.T, n *nginx, _, upstream string, s setup) {
+		w := startWeft(t, upstream, s)
 		file := filepath.Join(t.TempDir(), "big.bin")
 		want := noise(t, file, big)
 		out := curl(t, "-i", "-H", "Expect: 100-continue", "--expect100-timeout", "20", "-T", file, "http://"+w.addr+"/put/e.bin")
@@ -87,7 +87,8 @@ func TestCurlWaitsForContinue(t *testing.T) {
 			t.Errorf("sum %s, want %s", got, want)
 		}
 		// Refused before the body: curl neither waits nor sends it.
-		asking := startWeft(t, upstream, setup{faithful: true})
+		s.faithful = true
+		asking := startWeft(t, upstream, s)
 		out = curl(t, "-i", "-H", "Expect: 100-continue", "--expect100-timeout", "20", "-T", file, "http://"+asking.addr+"/plain/e.bin")
 		if !strings.HasPrefix(out, "HTTP/1.1 405 ") {
 			t.Errorf("curl prints %q", out)

@@ -24,7 +24,8 @@ const big = 100 << 20
 // An nginx is a running nginx.
 type nginx struct {
 	*process
-	addr, root string // root is what it serves, and what PUT writes to
+	addr, http2 string // where it speaks HTTP/1.1, and HTTP/2 with prior knowledge
+	root        string // what it serves, and what PUT writes to
 }
 
 // nginxConfig serves files in the ways that differ on the wire. NEXT is an upstream for /next/.
@@ -39,7 +40,7 @@ http {
   upstream next { server NEXT; keepalive 8; }
   map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
   server {
-    listen LISTEN; root ROOT/files;
+    listen LISTEN; listen HTTP2 http2; root ROOT/files;
     location / { gzip on; }
     location /few/ { alias ROOT/files/; keepalive_requests 7; }
     location /once/ { alias ROOT/files/; keepalive_timeout 0; }
@@ -61,7 +62,7 @@ http {
 func startNginx(t *testing.T, next, version string) *nginx {
 	t.Helper()
 	path := tool(t, "nginx", "/usr/sbin/nginx")
-	n := &nginx{addr: freeAddr(t), root: t.TempDir()}
+	n := &nginx{addr: freeAddr(t), http2: freeAddr(t), root: t.TempDir()}
 	for _, dir := range []string{"files", "put"} {
 		if err := os.Mkdir(filepath.Join(n.root, dir), 0o777); err != nil {
 			t.Fatal(err)
@@ -81,9 +82,9 @@ func startNginx(t *testing.T, next, version string) *nginx {
 	if next == "" {
 		next = "127.0.0.1:9"
 	}
-	config := strings.NewReplacer("ROOT", n.root, "LISTEN", n.addr, "NEXT", next, "PROXY_VERSION", protocol).Replace(nginxConfig)
+	config := strings.NewReplacer("ROOT", n.root, "LISTEN", n.addr, "HTTP2", n.http2, "NEXT", next, "PROXY_VERSION", protocol).Replace(nginxConfig)
 	n.process = start(t, path, "-c", write(t, "nginx.conf", config), "-p", n.root, "-e", "stderr")
-	n.ready(n.addr)
+	n.ready(n.addr, n.http2)
 	return n
 }
 
@@ -124,14 +125,17 @@ func startHAProxy(t *testing.T, server string, words ...string) *haproxy {
 	return h
 }
 
-// serve runs a net/http server until the test ends and returns its address.
+// serve runs a net/http server for HTTP/1.1 and, with prior knowledge, HTTP/2 until the test ends and returns its address.
 func serve(t *testing.T, h http.Handler) string {
 	t.Helper()
+	both := &http.Protocols{}
+	both.SetHTTP1(true)
+	both.SetUnencryptedHTTP2(true)
 	ln, err := net.Listen("tcp", freeAddr(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &http.Server{Handler: h, ReadHeaderTimeout: patience}
+	s := &http.Server{Handler: h, ReadHeaderTimeout: patience, Protocols: both}
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ln) }() // ends with Close
 	t.Cleanup(func() {

@@ -14,11 +14,38 @@ import (
 
 // A setup is what a test wants of Weft. The zero value is a listener whose every request goes to one cluster.
 type setup struct {
-	proxyProtocol bool // the listener expects the PROXY protocol
-	connect       bool // CONNECT is terminated: its bytes go to the upstream
-	edge          bool // the peer is the client: use_remote_address
-	faithful      bool // paths are not normalized, any method is allowed, the upstream says 100
+	proxyProtocol bool   // the listener expects the PROXY protocol
+	connect       bool   // CONNECT is terminated: its bytes go to the upstream
+	edge          bool   // the peer is the client: use_remote_address
+	faithful      bool   // paths are not normalized, any method is allowed, the upstream says 100
+	codec         string // of the listener, AUTO if empty
+	upstream      speaks
+	filters       string // HTTP filters before the router, one after the other
 }
+
+// speaks says which protocol the upstream speaks.
+type speaks int
+
+const (
+	http1    speaks = iota
+	http2           // with prior knowledge
+	whatever        // what the downstream speaks
+)
+
+// protocolOptions are the cluster's for each.
+func (s speaks) protocolOptions() string {
+	switch s {
+	case http2:
+		return `explicit_http_config: {http2_protocol_options: {allow_connect: true}}`
+	case whatever:
+		return `use_downstream_protocol_config: {http_protocol_options: {enable_trailers: true}, http2_protocol_options: {allow_connect: true}}`
+	default:
+		return `explicit_http_config: {http_protocol_options: {enable_trailers: true}}`
+	}
+}
+
+const grpcWebFilter = `- name: envoy.filters.http.grpc_web
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.grpc_web.v3.GrpcWeb}`
 
 // A weft is a running Weft.
 type weft struct {
@@ -39,15 +66,19 @@ static_resources:
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: main
+          codec_type: CODEC
           use_remote_address: EDGE
           normalize_path: NORMALIZE
           proxy_100_continue: FAITHFUL
           http_protocol_options: {accept_http_10: true, default_host_for_http_10: default.example, enable_trailers: true, allow_custom_methods: FAITHFUL}
+          http2_protocol_options: {allow_connect: true}
           upgrade_configs: [{upgrade_type: websocket}, {upgrade_type: CONNECT, enabled: CONNECT_ENABLED}]
           access_log:
           - name: envoy.access_loggers.stdout
             filter: {status_code_filter: {comparison: {op: GE, value: {default_value: 500, runtime_key: log}}}}
-            typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog}
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog
+              log_format: {text_format_source: {inline_string: "LOG_FORMAT\n"}}
           route_config:
             name: local
             virtual_hosts:
@@ -59,6 +90,7 @@ static_resources:
               - match: {prefix: /}
                 route: {cluster: up, timeout: 0s}
           http_filters:
+          HTTP_FILTERS
           - name: envoy.filters.http.router
             typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
   clusters:
@@ -67,13 +99,17 @@ static_resources:
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {http_protocol_options: {enable_trailers: true}}
+        PROTOCOL_OPTIONS
     load_assignment:
       cluster_name: up
       endpoints:
       - lb_endpoints:
         - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: UP_PORT}}}
 `
+
+// logFormat is how Weft tells about failures.
+const logFormat = "[%START_TIME%] %REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% " +
+	"%UPSTREAM_TRANSPORT_FAILURE_REASON% received=%BYTES_RECEIVED% sent=%BYTES_SENT% after=%DURATION% ms"
 
 const proxyProtocolFilter = `{name: envoy.filters.listener.proxy_protocol,
       typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol}}`
@@ -82,12 +118,16 @@ const proxyProtocolFilter = `{name: envoy.filters.listener.proxy_protocol,
 func startWeft(t *testing.T, upstream string, s setup) *weft {
 	t.Helper()
 	w := &weft{addr: freeAddr(t), admin: freeAddr(t)}
+	if s.codec == "" {
+		s.codec = "AUTO"
+	}
 	filters := ""
 	if s.proxyProtocol {
 		filters = proxyProtocolFilter
 	}
 	config := strings.NewReplacer("ADMIN_PORT", port(w.admin), "MAIN_PORT", port(w.addr), "UP_PORT", port(upstream),
 		"LISTENER_FILTERS", filters, "NORMALIZE", strconv.FormatBool(!s.faithful), "FAITHFUL", strconv.FormatBool(s.faithful),
+		"CODEC", s.codec, "LOG_FORMAT", logFormat, "PROTOCOL_OPTIONS", s.upstream.protocolOptions(), "HTTP_FILTERS", s.filters,
 		"EDGE", strconv.FormatBool(s.edge), "CONNECT_ENABLED", strconv.FormatBool(s.connect)).Replace(bootstrap)
 	w.process = start(t, binary, "-c", write(t, "weft.yaml", config), "--drain-time-s", "1")
 	w.ready(w.addr, w.admin)

@@ -65,7 +65,7 @@ func (h HTTP) clusters() string {
 	}
 	var b strings.Builder
 	for _, name := range h.Upstreams {
-		fmt.Fprintf(&b, "- {name: %s, connect_timeout: 5s, {{hosts %q %q}}}\n", name, name, name)
+		fmt.Fprintf(&b, "- {name: %s, connect_timeout: 5s, {{hosts %q %q}}, {{codec %q}}}\n", name, name, name, name)
 	}
 	return b.String()
 }
@@ -76,16 +76,19 @@ func (h HTTP) clusters() string {
 //	{{upstream "a"}}        the address of an upstream, which comes into being
 //	{{host "a"}} {{port "a"}}  its parts
 //	{{hosts "c" "a" "b"}}   load_assignment of cluster c with these upstreams
+//	{{codec "a"}}           the protocol options of a cluster whose hosts speak what origin a does; nothing for HTTP/1
+//	{{codec "a" "o: 1"}}    the same, with these fields of Http2ProtocolOptions, or Http1ProtocolOptions
 //	{{log "main"}}          the path of an access log that Lab.Log reads
 //	{{file "x"}}            the path of a file in the lab's directory
 //	{{admin}}               the admin page
 func (l *Lab) Expand(text string) (string, error) {
 	t, err := template.New("config").Option("missingkey=error").Funcs(template.FuncMap{
 		"listen":   func(name string) string { return socketAddress(l.listenAddr(name)) },
-		"upstream": func(name string) string { return socketAddress(l.Upstream(name).Addr()) },
-		"host":     func(name string) string { h, _ := splitAddr(l.Upstream(name).Addr()); return h },
-		"port":     func(name string) string { _, p := splitAddr(l.Upstream(name).Addr()); return p },
+		"upstream": func(name string) string { return socketAddress(l.addrOf(name)) },
+		"host":     func(name string) string { h, _ := splitAddr(l.addrOf(name)); return h },
+		"port":     func(name string) string { _, p := splitAddr(l.addrOf(name)); return p },
 		"hosts":    l.loadAssignment,
+		"codec":    l.codec,
 		"log":      func(name string) string { return filepath.Join(l.dir, name+".log") },
 		"file":     func(name string) string { return filepath.Join(l.dir, name) },
 		"admin":    func() string { return "admin: {address: " + socketAddress(l.listenAddr("admin")) + "}" },
@@ -103,9 +106,24 @@ func (l *Lab) Expand(text string) (string, error) {
 func (l *Lab) loadAssignment(cluster string, upstreams ...string) string {
 	var hosts []string
 	for _, name := range upstreams {
-		hosts = append(hosts, "{endpoint: {address: "+socketAddress(l.Upstream(name).Addr())+"}}")
+		hosts = append(hosts, "{endpoint: {address: "+socketAddress(l.addrOf(name))+"}}")
 	}
 	return fmt.Sprintf("load_assignment: {cluster_name: %s, endpoints: [{lb_endpoints: [%s]}]}", cluster, strings.Join(hosts, ", "))
+}
+
+// codec ends with what may follow a comma, so that it can be empty.
+func (l *Lab) codec(origin string, fields ...string) string {
+	o := l.origins[origin]
+	if len(fields) == 0 && (o == nil || o.Proto == HTTP1) {
+		return ""
+	}
+	name := "http_protocol_options"
+	if o != nil && o.Proto == HTTP2 {
+		name = "http2_protocol_options"
+	}
+	const options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+	return fmt.Sprintf(`typed_extension_protocol_options: {%s: {"@type": type.googleapis.com/%s, explicit_http_config: {%s: {%s}}}}`,
+		options, options, name, strings.Join(fields, ", "))
 }
 
 func socketAddress(addr string) string {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 
 const (
 	// patience is how long anything may take on real sockets.
-	patience = 10 * time.Second
+	patience = 20 * time.Second
 	// fakePatience is that where the clock is fake, and nothing takes as long in fact.
 	fakePatience = 3 * time.Hour
 )
@@ -32,7 +33,10 @@ type Lab struct {
 	ports     int // how many addresses were given out, in memory
 	upstreams map[string]*Upstream
 	listens   map[string]string // addresses to bind to, by listener
-	peers     []*Peer
+	origins   map[string]*Origin
+	mu        sync.Mutex
+	peers     []*Peer // guarded by mu
+	h2s       []*H2   // guarded by mu
 	weft      *Weft
 	logRead   map[string]int // lines of each access log that were returned
 }
@@ -46,7 +50,7 @@ func NewInMemory(t testing.TB) *Lab { return build(t, memory.New(), true, fakePa
 func build(t testing.TB, network transport.Network, inMemory bool, limit time.Duration) *Lab {
 	l := &Lab{
 		t: t, network: network, inMemory: inMemory, limit: limit, dir: t.TempDir(), upstreams: map[string]*Upstream{},
-		listens: map[string]string{}, logRead: map[string]int{},
+		origins: map[string]*Origin{}, listens: map[string]string{}, logRead: map[string]int{},
 	}
 	t.Cleanup(l.close)
 	return l
@@ -64,6 +68,28 @@ func (l *Lab) Upstream(name string) *Upstream {
 	}
 	l.upstreams[name] = u
 	return u
+}
+
+// Origin is the origin of this name; it comes into being, with its protocol, when it is first asked for.
+func (l *Lab) Origin(name string, p Proto) *Origin {
+	l.t.Helper()
+	if o := l.origins[name]; o != nil {
+		return o
+	}
+	o := newOrigin(name, p, l)
+	if err := o.Accepts(); err != nil {
+		l.t.Fatal(err)
+	}
+	l.origins[name] = o
+	return o
+}
+
+// addrOf is the address of an origin or, if there is none of this name, of an upstream.
+func (l *Lab) addrOf(name string) string {
+	if o := l.origins[name]; o != nil {
+		return o.addr
+	}
+	return l.Upstream(name).Addr()
 }
 
 // freeAddr is an address to listen on: with port 0 where the system chooses.
@@ -87,16 +113,26 @@ func (l *Lab) listenAddr(name string) string {
 // Dial connects to a listener of Weft.
 func (l *Lab) Dial(listener string) *Peer {
 	l.t.Helper()
-	addr, err := l.weft.Addr(listener)
+	p, err := l.connect(listener)
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	return p
+}
+
+func (l *Lab) connect(listener string) (*Peer, error) {
+	addr, err := l.weft.Addr(listener)
+	if err != nil {
+		return nil, err
+	}
 	p, err := dial(l.t.Context(), l.limit, func(ctx context.Context) (net.Conn, error) { return l.dial(ctx, addr) })
 	if err != nil {
-		l.t.Fatalf("connect to listener %s: %v", listener, err)
+		return nil, fmt.Errorf("connect to listener %s: %w", listener, err)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.peers = append(l.peers, p)
-	return p
+	return p, nil
 }
 
 func (l *Lab) dial(ctx context.Context, addr string) (net.Conn, error) {
@@ -162,13 +198,22 @@ func (l *Lab) close() {
 	for _, p := range l.peers {
 		_ = p.Close() // most are closed already
 	}
+	for _, h := range l.h2s {
+		h.finish()
+	}
 	for _, u := range l.upstreams {
 		u.Drop(false)
+	}
+	for _, o := range l.origins {
+		o.Drop(false)
 	}
 	if l.weft != nil {
 		l.weft.finish()
 	}
 	for _, u := range l.upstreams {
 		u.Close()
+	}
+	for _, o := range l.origins {
+		o.close()
 	}
 }

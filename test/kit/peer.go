@@ -33,12 +33,20 @@ func (c *Peer) Send(b []byte) error {
 	for _, m := range requestLine.FindAllSubmatch(b, -1) {
 		c.methods = append(c.methods, string(m[1]))
 	}
+	return c.write(b)
+}
+
+// write is Send without a look at the bytes.
+func (c *Peer) write(b []byte) error {
 	if err := c.SetWriteDeadline(time.Now().Add(c.limit)); err != nil {
 		return err
 	}
 	_, err := c.Write(b)
 	return err
 }
+
+// patient gives reading the lab's patience from now on.
+func (c *Peer) patient() error { return c.SetReadDeadline(time.Now().Add(c.limit)) }
 
 // Response reads the next response, informational ones included, with its body. A body that breaks off is in its Err; an error is
 // returned when there is no response head.
@@ -53,7 +61,7 @@ func (c *Peer) Response() (*Message, error) {
 
 // Head reads the head of the next response.
 func (c *Peer) Head() (*Message, error) {
-	if err := c.SetReadDeadline(time.Now().Add(c.limit)); err != nil {
+	if err := c.patient(); err != nil {
 		return nil, err
 	}
 	method := "GET"
@@ -72,7 +80,7 @@ func (c *Peer) Head() (*Message, error) {
 
 // Request reads the head of the next request; Body reads the rest.
 func (c *Peer) Request() (*Message, error) {
-	if err := c.SetReadDeadline(time.Now().Add(c.limit)); err != nil {
+	if err := c.patient(); err != nil {
 		return nil, err
 	}
 	return c.in.request()
@@ -83,7 +91,7 @@ func (c *Peer) Body(m *Message) error { return c.in.body(m) }
 
 // Bytes reads exactly n bytes.
 func (c *Peer) Bytes(n int) ([]byte, error) {
-	if err := c.SetReadDeadline(time.Now().Add(c.limit)); err != nil {
+	if err := c.patient(); err != nil {
 		return nil, err
 	}
 	b := make([]byte, n)
@@ -93,7 +101,7 @@ func (c *Peer) Bytes(n int) ([]byte, error) {
 
 // Until reads up to and including what ends with mark.
 func (c *Peer) Until(mark string) ([]byte, error) {
-	if err := c.SetReadDeadline(time.Now().Add(c.limit)); err != nil {
+	if err := c.patient(); err != nil {
 		return nil, err
 	}
 	var all []byte
@@ -110,7 +118,7 @@ func (c *Peer) Until(mark string) ([]byte, error) {
 // End reads the end of the connection: "end" when the peer closed its side in order, "reset" when it broke it off. Bytes that come
 // before, or a peer that does neither, are an error.
 func (c *Peer) End() (string, error) {
-	if err := c.SetReadDeadline(time.Now().Add(c.limit)); err != nil {
+	if err := c.patient(); err != nil {
 		return "", err
 	}
 	b, err := io.ReadAll(c.in)

@@ -243,8 +243,11 @@ func (w *Weft) finish() {
 	if err := w.Wait(); err != nil {
 		t.Errorf("weft: %v", err)
 	}
-	if out := w.Output(); strings.Contains(out, "panic") {
-		t.Errorf("weft's log tells of a panic:\n%s", out)
+	for line := range strings.Lines(w.Output()) {
+		if strings.Contains(line, "panic") {
+			t.Errorf("weft's log tells of a panic: %s", line)
+			break
+		}
 	}
 }
 
@@ -256,7 +259,8 @@ func (w *Weft) quiet() error {
 	}
 	for name, n := range values {
 		if n != 0 && strings.HasSuffix(name, "_active") && !strings.Contains(name, "admin") && !strings.HasSuffix(name, "upstream_cx_active") &&
-			!strings.HasSuffix(name, "upstream_cx_http1_active") && !strings.HasPrefix(name, "listener_manager.") {
+			!strings.HasSuffix(name, "upstream_cx_http1_active") &&
+			!strings.HasSuffix(name, "upstream_cx_http2_active") && !strings.HasPrefix(name, "listener_manager.") {
 			return fmt.Errorf("%s is still %d", name, n)
 		}
 	}

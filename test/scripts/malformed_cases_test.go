@@ -99,7 +99,7 @@ func malformedGroups() map[string][]malformed {
 			{"h2c", get + "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n", "ok", ""},
 			{"CONNECT that is not enabled", "CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n", "404 kept", ""},
 			{"CONNECT with a path", "CONNECT /x HTTP/1.1\r\nhost: a\r\n\r\n", "400", ""},
-			{"HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "refused", ""},
+			{"nearly the HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", "refused", ""},
 			{"TLS", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "400", ""},
 		},
 	}

@@ -1,5 +1,6 @@
-// node.mjs server PORT: an upstream for tests. node.mjs client HOST PORT: clients through Weft.
+// node.mjs server PORT: an upstream for tests. node.mjs client HOST PORT: clients through Weft. server2 and client2 speak HTTP/2 with prior knowledge.
 import http from 'node:http'
+import http2 from 'node:http2'
 import crypto from 'node:crypto'
 import zlib from 'node:zlib'
 import assert from 'node:assert'
@@ -89,9 +90,10 @@ document.getElementById('result').textContent = 'done ' + done.sort().join(' ')
 await fetch('/report', { method: 'POST', body: document.getElementById('result').textContent })
 </script>`
 
-function serve(port) {
+// answers returns the handler of requests, of either version.
+function answers() {
   const held = [] // answers that wait until a page has loaded everything
-  const server = http.createServer((req, res) => {
+  return (req, res) => {
     const url = new URL(req.url, 'http://x')
     switch (url.pathname) {
       case '/page': res.setHeader('content-type', 'text/html'); res.end(page); break
@@ -120,19 +122,41 @@ function serve(port) {
         break
       default: res.end(req.method + ' ' + req.url)
     }
+  }
+}
+
+// repeat is a WebSocket server that sends back what it gets, on a socket or a stream.
+function repeat(socket, head) {
+  frames(socket, head, (opcode, data) => {
+    if (opcode === 9) socket.write(frame(10, data, false))
+    else if (opcode === 8) { socket.end(frame(8, data, false)) }
+    else socket.write(frame(opcode, data, false))
   })
+}
+
+function serve(port) {
+  const server = http.createServer(answers())
   server.on('upgrade', (req, socket, head) => {
     socket.on('error', () => {})
     socket.on('end', () => socket.end()) // Node's servers leave it half open
     if (req.url !== '/ws' || !req.headers['sec-websocket-key']) { socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n'); return }
     socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ' + accept(req.headers['sec-websocket-key']) + '\r\n\r\n')
-    frames(socket, head, (opcode, data) => {
-      if (opcode === 9) socket.write(frame(10, data, false))
-      else if (opcode === 8) { socket.end(frame(8, data, false)) }
-      else socket.write(frame(opcode, data, false))
-    })
+    repeat(socket, head)
   })
   server.on('clientError', (_, socket) => socket.destroy())
+  server.listen(port, '127.0.0.1')
+}
+
+function serve2(port) {
+  const server = http2.createServer({ settings: { enableConnectProtocol: true } }, answers())
+  server.on('connect', (req, res) => { // WebSocket by extended CONNECT (RFC 8441)
+    req.stream.on('error', () => {})
+    if (req.url !== '/ws' || req.headers[':protocol'] !== 'websocket') { res.statusCode = 400; res.end(); return }
+    res.writeHead(200)
+    req.stream.on('end', () => req.stream.end())
+    repeat(req.stream, Buffer.alloc(0))
+  })
+  server.on('sessionError', () => {})
   server.listen(port, '127.0.0.1')
 }
 
@@ -257,5 +281,106 @@ async function clients(host, port) {
   process.exit(0)
 }
 
-if (process.argv[2] === 'server') serve(Number(process.argv[3]))
-else clients(process.argv[3], Number(process.argv[4])).catch((e) => { console.error(e); process.exit(1) })
+// ask2 asks on a session and reads all.
+const ask2 = (session, headers, body, trailers) => new Promise((ok, no) => {
+  const stream = session.request(headers, { endStream: body === undefined, waitForTrailers: trailers !== undefined })
+  const all = { informed: [], parts: 0, trailers: {} }
+  const parts = []
+  stream.on('headers', (h) => all.informed.push(h[':status']))
+  stream.on('response', (h) => { all.status = h[':status']; all.headers = h })
+  stream.on('trailers', (h) => { all.trailers = { ...h } })
+  stream.on('data', (p) => { parts.push(p); all.parts++ })
+  stream.on('wantTrailers', () => stream.sendTrailers(trailers))
+  stream.on('end', () => { all.body = Buffer.concat(parts); ok(all) })
+  stream.on('error', no)
+  if (body !== undefined) stream.end(body)
+})
+
+async function clients2(host, port) {
+  const session = http2.connect(`http://${host}:${port}`)
+  await new Promise((ok, no) => { session.once('remoteSettings', ok); session.once('error', no) })
+  const checks = {
+    async many() {
+      const all = await Promise.all([...Array(400).keys()].map((i) => ask2(session, { ':path': '/a' + i })))
+      all.forEach((a, i) => assert.equal(a.body.toString(), 'GET /a' + i))
+    },
+    async upload() {
+      const data = crypto.randomBytes(3 << 20)
+      for (const headers of [{ 'content-length': data.length }, {}]) {
+        const a = await ask2(session, { ':path': '/echo', ':method': 'POST', ...headers }, data)
+        assert.ok(a.body.equals(data))
+      }
+    },
+    async sendTrailers() {
+      const a = await ask2(session, { ':path': '/echo', ':method': 'POST' }, 'body', { 'x-check': '7' })
+      assert.equal(a.body.toString(), 'body')
+    },
+    async trailer() {
+      assert.deepEqual((await ask2(session, { ':path': '/trailer' })).trailers['x-sum'], '42')
+    },
+    async early() {
+      assert.deepEqual((await ask2(session, { ':path': '/early' })).informed, [103])
+    },
+    async expect() {
+      const a = await new Promise((ok, no) => {
+        const stream = session.request({ ':path': '/echo', ':method': 'POST', expect: '100-continue' })
+        stream.on('continue', () => stream.end('body'))
+        stream.on('data', (d) => ok(d.toString()))
+        stream.on('error', no)
+      })
+      assert.equal(a, 'body')
+    },
+    async stream() {
+      const a = await ask2(session, { ':path': '/stream' })
+      assert.equal(a.body.length, 500)
+      assert.ok(a.parts >= 5, 'came in ' + a.parts + ' parts')
+    },
+    async cookies() {
+      const a = await ask2(session, { ':path': '/cookies', cookie: ['a=1', 'b=2'] })
+      assert.equal(a.status, 200)
+    },
+    async aborted() {
+      for (let i = 0; i < 20; i++) {
+        await new Promise((ok) => {
+          const stream = session.request({ ':path': '/events' })
+          stream.once('data', () => stream.close(http2.constants.NGHTTP2_CANCEL))
+          stream.on('close', ok)
+        })
+      }
+    },
+    async ping() {
+      await new Promise((ok, no) => session.ping((e) => e ? no(e) : ok()))
+    },
+    async settings() {
+      await new Promise((ok, no) => session.settings({ initialWindowSize: 100, headerTableSize: 0 }, (e) => e ? no(e) : ok()))
+      assert.equal((await ask2(session, { ':path': '/gzip' })).headers['content-encoding'], 'gzip')
+      await new Promise((ok, no) => session.settings({ initialWindowSize: 1 << 20, headerTableSize: 4096 }, (e) => e ? no(e) : ok()))
+    },
+    async websocket() {
+      assert.ok(session.remoteSettings.enableConnectProtocol)
+      const stream = session.request({ ':method': 'CONNECT', ':protocol': 'websocket', ':path': '/ws', 'sec-websocket-version': '13', 'sec-websocket-key': crypto.randomBytes(16).toString('base64') })
+      const status = await new Promise((ok, no) => { stream.on('response', (h) => ok(h[':status'])); stream.on('error', no) })
+      assert.equal(status, 200)
+      const got = []
+      const closed = new Promise((ok) => stream.on('close', ok))
+      frames(stream, Buffer.alloc(0), (opcode, data) => { got.push([opcode, data]); if (opcode === 8) stream.end() })
+      const sent = [[1, Buffer.from('hello')], [9, Buffer.from('ping')], [2, crypto.randomBytes(100000)], [1, Buffer.alloc(0)], [2, crypto.randomBytes(3 << 20)], [8, Buffer.from([3, 232])]]
+      for (const [opcode, data] of sent) stream.write(frame(opcode, data, true))
+      await closed
+      assert.deepEqual(got.map(([o, d]) => [o, d.length]), sent.map(([o, d]) => [o === 9 ? 10 : o, d.length]))
+      got.forEach(([, d], i) => assert.ok(d.equals(sent[i][1])))
+    },
+  }
+  for (const [name, check] of Object.entries(checks)) {
+    await check()
+    console.log('ok', name)
+  }
+  await new Promise((ok) => session.close(ok))
+  process.exit(0)
+}
+
+const roles = { server: serve, server2: serve2 }
+const clientsOf = { client: clients, client2: clients2 }
+const [role, ...args] = process.argv.slice(2)
+if (roles[role]) roles[role](Number(args[0]))
+else clientsOf[role](args[0], Number(args[1])).catch((e) => { console.error(e); process.exit(1) })
