@@ -381,3 +381,25 @@ func TestFrameHeadIsReadAsItIsWritten(t *testing.T) {
 		t.Error("the reserved bit counts")
 	}
 }
+
+func TestHeaderSectionsOfAllStreamsTogetherAreBounded(t *testing.T) {
+	s := start(t, ServerOptions{}, &handler{serve: hold}).greet()
+	section := s.get("/", "x", strings.Repeat("y", 50_000))
+	const most = (1 << 20) / 50_000 // that fit
+	last := uint32(0)
+	for i := range most + 5 {
+		last = uint32(2*i + 1)
+		s.headers(last, true, section)
+	}
+	tr, dec := newTranscript()
+	s.hear(tr, dec, over(last))
+	refused := 0
+	for _, h := range tr.streams {
+		if h.reset != nil && *h.reset == http2.ErrCodeRefusedStream {
+			refused++
+		}
+	}
+	if refused < 4 || refused > 6 {
+		t.Errorf("%d streams refused", refused)
+	}
+}

@@ -36,6 +36,7 @@ type serving struct {
 
 	// Guarded by mu.
 	crew     crew
+	held     int // bytes of header sections that handlers hold
 	active   int // streams that are open
 	handlers int // that have not returned; those of reset streams included
 	closing  bool
@@ -125,6 +126,9 @@ func (v *serving) end(err error) error {
 	}
 	v.mu.Unlock()
 	gone := remote(err)
+	if fault != nil {
+		v.cancelAll(err) // whoever breaks the rules is not worked for while the connection is brought to its end
+	}
 	if !gone {
 		v.parting()
 	}
@@ -262,11 +266,32 @@ func (v *serving) open(f frame, block []byte) error {
 		v.stats.DroppedUnderscores.Add(uint64(q.dropped))
 	}
 	st.counts.RequestHead = uint64(len(block) + frameHead)
+	if !v.hold(st) {
+		v.stats.StreamRefusedErrors.Inc()
+		st.release()
+		return v.resetClosed(f.id, CodeRefused)
+	}
 	if q.bad != nil {
 		return v.malformed(st, f)
 	}
 	v.launch(st, f)
 	return nil
+}
+
+// heldMost is how many bytes of header sections the streams of a connection may hold, unless single sections may be larger: limits on each do
+// not bound what a hundred stalled ones take.
+const heldMost = 1 << 20
+
+// hold charges the connection for a request's header section, and reports whether there is room for it.
+func (v *serving) hold(st *serverStream) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	size := st.head.size
+	if v.held > 0 && v.held+size > max(heldMost, 4*v.o.MaxHeaderBytes) {
+		return false
+	}
+	v.held += size
+	return true
 }
 
 // refuse turns a stream away that is one too many.

@@ -115,6 +115,7 @@ func (st *serverStream) finish(w *worker) bool {
 	v.over(s)
 	s.leave()
 	v.handlers--
+	v.held -= st.head.size
 	return v.crew.rest(w)
 }
 
