@@ -378,9 +378,6 @@ func (x *call) took(q *fieldSet, f frame, size int) *protocol.Error {
 		x.left = 0
 		x.resp.Length = 0
 	}
-	if q.length == 0 && !end && x.method != "HEAD" {
-		x.resp.Length = -1 // trailers may follow
-	}
 	x.state = headThere
 	x.counts.ResponseBegan = x.s.r.now
 	if end {

@@ -2,6 +2,7 @@ package http2
 
 import (
 	"errors"
+	"io"
 
 	"github.com/weftproxy/weft/conn"
 	"github.com/weftproxy/weft/internal/scope"
@@ -263,7 +264,7 @@ func (st *serverStream) begin(r *message.Response) (end bool, err error) {
 		return false, errOutbound
 	}
 	head := st.head.method == "HEAD"
-	end = head || status == 204 || status == 304 || r.Length == 0 && !r.Tunnel
+	end = head || status == 204 || status == 304 || r.Length == 0 && !r.Tunnel && ended(r.Body)
 	m := &st.v.mux
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -293,6 +294,16 @@ func (st *serverStream) begin(r *message.Response) (end bool, err error) {
 		st.v.over(&st.stream)
 	}
 	return end, nil
+}
+
+// ended reports whether a body without bytes is known to have no trailers either. Where they may still come, as a Go server's do after
+// "content-length: 0", the head must not end the stream; where they cannot it must, as gRPC's trailers-only responses do.
+func ended(b message.Body) bool {
+	if !b.Ready() {
+		return false
+	}
+	_, err := b.Next()
+	return err == io.EOF && (b.Trailer() == nil || b.Trailer().Len() == 0)
 }
 
 // lengthRule decides about content-length.
