@@ -440,11 +440,9 @@ func (q *fieldSet) response() (int, *protocol.Error) {
 // Next implements message.Body for the response.
 func (x *call) Next() ([]byte, error) {
 	p, err := x.take(nil)
-	if err != nil {
+	if err != nil && (err != io.EOF || !x.done) { // io.EOF may also be the connection's end
 		x.s.mu.Lock()
-		if !x.done || err != io.EOF { // io.EOF may also be the connection's end
-			err = x.s.broke(&x.stream, err)
-		}
+		err = x.s.broke(&x.stream, err)
 		x.s.mu.Unlock()
 	}
 	return p, err

@@ -243,12 +243,6 @@ func (v *serving) open(f frame, block []byte) error {
 		v.mu.Unlock()
 		return v.drop(block) // RFC 9113 section 6.8: after the last GOAWAY they are ignored
 	}
-	v.mu.Lock()
-	full := v.active >= int(v.o.MaxStreams) || v.handlers >= 2*int(v.o.MaxStreams)
-	v.mu.Unlock()
-	if full {
-		return v.refuse(f.id, block)
-	}
 	st := v.s.stream(v)
 	under := v.s.o.Underscores
 	if err := v.r.section(&st.req.Header, block, under, &st.head); err != nil {
@@ -282,25 +276,19 @@ func (v *serving) open(f frame, block []byte) error {
 // not bound what a hundred stalled ones take.
 const heldMost = 1 << 20
 
-// hold charges the connection for a request's header section, and reports whether there is room for it.
+// hold charges the connection for a request's header section, and reports whether there is room for it and for one more stream.
 func (v *serving) hold(st *serverStream) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	size := st.head.size
+	if v.active >= int(v.o.MaxStreams) || v.handlers >= 2*int(v.o.MaxStreams) {
+		return false
+	}
 	if v.held > 0 && v.held+size > max(heldMost, 4*v.o.MaxHeaderBytes) {
 		return false
 	}
 	v.held += size
 	return true
-}
-
-// refuse turns a stream away that is one too many.
-func (v *serving) refuse(id uint32, block []byte) error {
-	if err := v.drop(block); err != nil {
-		return err
-	}
-	v.stats.StreamRefusedErrors.Inc()
-	return v.resetClosed(id, CodeRefused)
 }
 
 // resetClosed resets a stream that is not in the table.

@@ -3,6 +3,7 @@ package http2
 import (
 	"errors"
 	"io"
+	"sync/atomic"
 
 	"github.com/weftproxy/weft/conn"
 	"github.com/weftproxy/weft/internal/scope"
@@ -26,9 +27,10 @@ type serverStream struct {
 	refused  *protocol.Error // why the request was not understood
 	answered chan struct{}   // closed when the handler has returned; nil: nobody waits
 
-	started   bool // the final response has begun; guarded by mu
-	continued bool // 100 was sent, or is not the codec's to send; guarded by mu
-	tunneled  bool // the response began a tunnel
+	started   atomic.Bool // the final response has begun; stored with mu held
+	continued bool        // 100 was sent, or is not the codec's to send; guarded by mu
+	bare      bool        // the request has no body
+	tunneled  bool        // the response began a tunnel
 	failed    error
 }
 
@@ -56,7 +58,8 @@ func (st *serverStream) release() {
 	st.head = fieldSet{}
 	st.counts, st.endedAt = protocol.Counts{}, 0
 	st.v, st.owner, st.refused, st.answered, st.failed = nil, nil, nil, nil, nil
-	st.over, st.started, st.continued, st.tunneled = false, false, false, false
+	st.over, st.continued, st.tunneled, st.bare = false, false, false, false
+	st.started.Store(false)
 	s.streams.Put(st)
 }
 
@@ -69,6 +72,7 @@ func (st *serverStream) prepare(end bool) {
 	r.Body, r.Length = st, st.head.length
 	switch {
 	case end:
+		st.bare = true
 		r.Body, r.Length = message.NoBody, 0
 	case r.Length == 0:
 		r.Length = -1 // trailers may follow
@@ -90,7 +94,9 @@ func (st *serverStream) run(w *worker) (again bool) {
 		v.h.ServeStream(&st.scope, st)
 	}
 	answered := st.answered
-	st.stop(nil)
+	if !st.bare {
+		st.stop(nil)
+	}
 	st.scope.End()
 	again = st.finish(w)
 	st.release()
@@ -143,11 +149,7 @@ func (st *serverStream) Owner() any                { return st.owner }
 func (st *serverStream) CloseAfter()               { st.v.rouse(alarmDrain) }
 
 // Started implements protocol.Stream.
-func (st *serverStream) Started() bool {
-	st.v.mu.Lock()
-	defer st.v.mu.Unlock()
-	return st.started
-}
+func (st *serverStream) Started() bool { return st.started.Load() }
 
 // Counts implements protocol.Stream.
 func (st *serverStream) Counts() *protocol.Counts {
@@ -178,7 +180,7 @@ func (st *serverStream) Close(cause error) { st.stop(cause) }
 
 // sayContinue sends 100 to a client that waits for it, because somebody waits for the body. mu is held.
 func (st *serverStream) sayContinue() error {
-	if !st.head.expects || st.continued || st.started || st.v.s.o.ProxyContinue {
+	if !st.head.expects || st.continued || st.started.Load() || st.v.s.o.ProxyContinue {
 		return nil
 	}
 	st.continued = true
@@ -197,7 +199,7 @@ func (st *serverStream) Inform(status int, h *message.Header) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	defer st.unlist()
-	if st.started {
+	if st.started.Load() {
 		return errStarted
 	}
 	if status == 100 && st.continued {
@@ -269,7 +271,7 @@ func (st *serverStream) begin(r *message.Response) (end bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	defer st.unlist()
-	if st.started {
+	if st.started.Load() {
 		return false, errStarted
 	}
 	if err := st.room(); err != nil {
@@ -287,7 +289,7 @@ func (st *serverStream) begin(r *message.Response) (end bool, err error) {
 	}
 	st.counts.ResponseHead = uint64(w.done(end)) + frameHead
 	st.putWire += st.counts.ResponseHead
-	st.started = true
+	st.started.Store(true)
 	st.sent = end
 	st.counts.ResponseBegan = scope.Now()
 	if end && st.ended {
