@@ -31,7 +31,7 @@ vet:
 lint:
 	$(GO) run $(LINT) run ./...
 
-bench: ## compare CPU, memory and latency with nginx, HAProxy and Caddy (about 15 minutes; BENCH='-run get' for one)
+bench: ## compare CPU, memory and latency with nginx, HAProxy and Caddy (about 30 minutes without the attacks; BENCH='-run get' for one)
 	$(GO) run ./test/bench $(BENCH)
 
 fuzz: ## run every fuzz target for FUZZTIME (default 5m)
