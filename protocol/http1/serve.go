@@ -40,9 +40,8 @@ type serving struct {
 	h     protocol.StreamHandler
 	scope scope.Scope
 	cur   atomic.Pointer[stream] // what Expired is asked about
-	maxAt int64                  // scope.Now when the connection has lived long enough; 0: never
-	dead  atomic.Bool            // ctx is done
-	fresh bool                   // nothing was served yet
+	idle  protocol.Idle
+	fresh bool // nothing was served yet
 }
 
 // Serve implements protocol.Server. It returns nil when the client asked for the end of the connection, and conn.ErrDraining or one of
@@ -50,9 +49,9 @@ type serving struct {
 func (s *Server) Serve(ctx context.Context, c *conn.Conn, h protocol.StreamHandler) (err error) {
 	v := &serving{s: s, ctx: ctx, c: c, h: h, fresh: true}
 	v.scope.Init(v.fire)
-	if d := s.o.MaxDuration; d > 0 {
-		v.maxAt = scope.Now() + int64(d-time.Since(c.Info().Began))
-	}
+	i := &v.idle
+	i.Conn, i.Context, i.Alarm, i.Timeout, i.ParkAfter = c, ctx, &v.scope, s.o.IdleTimeout, s.o.ParkAfter
+	i.Limit(s.o.MaxDuration)
 	if ctx.Done() != nil {
 		defer context.AfterFunc(ctx, v.die)()
 	}
@@ -73,10 +72,7 @@ func (s *Server) Serve(ctx context.Context, c *conn.Conn, h protocol.StreamHandl
 
 // die ends the connection hard: the process goes away. It runs on a goroutine of its own.
 func (v *serving) die() {
-	v.dead.Store(true)
-	cause := context.Cause(v.ctx)
-	v.scope.Cancel(cause)
-	v.c.Wake(cause)
+	v.scope.Cancel(v.idle.Die())
 }
 
 // fire implements the scope's alarms. The scope is locked.
@@ -95,84 +91,12 @@ func (v *serving) fire(d scope.Due) error {
 	return nil
 }
 
-// await waits for the first byte of a request, without a buffer.
+// await waits for the first byte of a request.
 func (v *serving) await() error {
-	c, o := v.c, &v.s.o
-	if !c.SetIdle(true) {
-		return conn.ErrDraining
+	if !v.fresh && v.c.Served%turn != 0 {
+		return v.idle.Await(yields)
 	}
-	if c.IdleSince == 0 {
-		c.IdleSince = scope.Now()
-	}
-	endAt := v.maxAt
-	if o.IdleTimeout > 0 {
-		endAt = earlier(endAt, c.IdleSince+int64(o.IdleTimeout))
-	}
-	parkAt := int64(0)
-	if o.ParkAfter > 0 && c.Raw() != nil {
-		parkAt = c.IdleSince + int64(o.ParkAfter)
-	}
-	if at := earlier(endAt, parkAt); at != 0 {
-		v.scope.Arm(scope.Idle, at)
-	}
-	if v.dead.Load() {
-		return context.Cause(v.ctx)
-	}
-	if !v.fresh && c.Served%turn != 0 {
-		c.Yield(yields)
-	}
-	c.Release()
-	for {
-		err := c.Fill()
-		if err == nil {
-			break
-		}
-		if err = v.idled(err, endAt, parkAt); err != nil {
-			return err
-		}
-		if len(c.Buffered()) > 0 {
-			break
-		}
-	}
-	v.scope.Extend(scope.Idle, 0)
-	c.SetIdle(false)
-	c.IdleSince = 0
-	return nil
-}
-
-// earlier returns the earlier of two times, 0 being never.
-func earlier(a, b int64) int64 {
-	if a == 0 || b != 0 && b < a {
-		return b
-	}
-	return a
-}
-
-// idled decides what to make of an idle connection that was woken or has ended; nil: wait on.
-func (v *serving) idled(err error, endAt, parkAt int64) error {
-	c := v.c
-	if c.Woken() == nil {
-		return err
-	}
-	c.Revive()
-	now := scope.Now()
-	switch {
-	case v.dead.Load():
-		return context.Cause(v.ctx)
-	case c.Draining():
-		return conn.ErrDraining
-	case v.maxAt != 0 && v.maxAt <= now:
-		return protocol.ErrMaxDuration
-	case endAt != 0 && endAt <= now:
-		return protocol.ErrIdleTimeout
-	case parkAt != 0 && parkAt <= now:
-		if err := c.TryFill(); err != conn.ErrWouldBlock {
-			return err
-		}
-		c.WakeAt = endAt
-		return conn.ErrParked
-	}
-	return nil
+	return v.idle.Await(0)
 }
 
 // exchange serves one request. again reports that the connection may carry another.
@@ -269,7 +193,7 @@ func (v *serving) fillHead() (*protocol.Error, error) {
 		}
 		c.Revive()
 		switch {
-		case v.dead.Load():
+		case v.idle.Dead():
 			return nil, context.Cause(v.ctx)
 		case err == errHeadDue && v.s.o.HeadersTimeout == 0:
 			return nil, protocol.ErrIdleTimeout
@@ -303,7 +227,7 @@ func (v *serving) begin(st *stream, refused *protocol.Error) {
 	}
 	v.scope.Begin(v.ctx)
 	v.cur.Store(st)
-	if v.dead.Load() {
+	if v.idle.Dead() {
 		v.scope.Cancel(context.Cause(v.ctx))
 	}
 	if kind == noFraming {
@@ -327,7 +251,7 @@ func (v *serving) ending() error {
 		return conn.ErrDraining
 	case o.MaxRequests > 0 && v.c.Served+1 >= o.MaxRequests:
 		return protocol.ErrMaxRequests
-	case v.maxAt != 0 && v.maxAt <= scope.Now():
+	case v.idle.EndAt != 0 && v.idle.EndAt <= scope.Now():
 		return protocol.ErrMaxDuration
 	}
 	return nil
@@ -341,7 +265,7 @@ func (v *serving) finish(st *stream, refused *protocol.Error) (again bool, err e
 	b.r.settle()
 	c.Revive()
 	switch {
-	case v.dead.Load():
+	case v.idle.Dead():
 		return false, context.Cause(v.ctx)
 	case st.failed != nil:
 		return false, st.failed

@@ -136,7 +136,7 @@ func TestConnectionEndsAsAsked(t *testing.T) {
 	old := lax()
 	old.AcceptHTTP10 = true
 	age := func(ctx context.Context, st protocol.Stream) { // the connection's time is up while the handler is busy
-		st.(*stream).v.maxAt = scope.Now()
+		st.(*stream).v.idle.EndAt = scope.Now()
 		echo(ctx, st)
 	}
 	for _, tt := range []struct {

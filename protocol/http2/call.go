@@ -345,8 +345,8 @@ func (x *call) open() {
 	x.startPump()
 }
 
-// section0 returns where the next header section goes. mu is held.
-func (x *call) section0() *message.Header {
+// whereTo returns where the next header section goes. mu is held.
+func (x *call) whereTo() *message.Header {
 	if x.state != headAwaited {
 		return &x.trailer
 	}
@@ -382,14 +382,14 @@ func (x *call) took(q *fieldSet, f frame, size int) *protocol.Error {
 	x.counts.ResponseBegan = x.s.r.now
 	if end {
 		x.resp.Length = 0
-		x.finished0()
+		x.complete()
 	}
 	x.announce()
 	x.writable.Broadcast()
 	return nil
 }
 
-func (x *call) finished0() {
+func (x *call) complete() {
 	x.stream.finished()
 	x.s.ended(&x.stream)
 }
@@ -418,7 +418,7 @@ func (x *call) tookTrailer(q *fieldSet, end bool) *protocol.Error {
 		return errTrailers
 	}
 	x.trailed = true
-	x.finished0()
+	x.complete()
 	return nil
 }
 

@@ -137,7 +137,7 @@ func (s *session) head(f frame, block []byte) error {
 	// The section goes into the call's memory, which is its user's to give away: hence under the lock.
 	x := st.call
 	var q fieldSet
-	err := s.r.section(x.section0(), block, AllowUnderscores, &q)
+	err := s.r.section(x.whereTo(), block, AllowUnderscores, &q)
 	if err != nil {
 		s.mu.Unlock()
 		return err
