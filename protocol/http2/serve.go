@@ -36,9 +36,10 @@ type serving struct {
 
 	// Guarded by mu.
 	crew     crew
-	held     int // bytes of header sections that handlers hold
-	active   int // streams that are open
-	handlers int // that have not returned; those of reset streams included
+	held     int           // bytes of header sections that handlers hold
+	active   int           // streams that are open
+	handlers int           // that have not returned; those of reset streams included
+	caughtUp chan struct{} // closed when few handlers of reset streams are left; nil unless the reader waits for that
 	closing  bool
 	resets   []uint32 // streams that Weft has reset
 	final    uint32   // the last stream, as the last GOAWAY says
@@ -153,6 +154,13 @@ func (v *serving) end(err error) error {
 	return err
 }
 
+// After the last frame so many bytes are still read from a peer that goes on sending; from then on it is left to fill its window for a while,
+// so that it can read what it was told.
+const (
+	partingMost = 64 << 10
+	partingTime = 100 * time.Millisecond
+)
+
 // parting gives the flusher a moment to write what is queued, and the peer one to read it: a close with unread input would reset the
 // connection (RFC 9113 section 9.1 leaves that to TCP).
 func (v *serving) parting() {
@@ -165,13 +173,16 @@ func (v *serving) parting() {
 		c.Discard(len(c.Buffered()))
 		b := conn.GetBuffer(conn.SmallBuffer)
 		defer conn.PutBuffer(b)
-		for total := 0; total < 1<<20; {
+		for total := 0; ; {
 			n, err := c.ReadInto(b, false)
 			if err != nil {
+				return
+			}
+			if total += n; total > partingMost {
 				break
 			}
-			total += n
 		}
+		time.Sleep(partingTime)
 	}
 }
 
@@ -451,12 +462,47 @@ func (v *serving) countEarly() error {
 	v.early++
 	most := v.s.o.ResetCount
 	if most < 0 || v.early*2 <= max(most, int(v.streams)) {
+		v.catchUp()
 		return nil
 	}
 	if v.s.o.TooManyResets != nil {
 		v.s.o.TooManyResets()
 	}
 	return errResetFlood
+}
+
+// Of streams that were reset, so many may still have a handler at work before the reader waits for some to return, and no longer than this.
+const (
+	mostLeftovers = 8
+	catchUpTime   = 100 * time.Millisecond
+)
+
+// catchUp makes the reader wait until the handlers of streams that were reset have returned: a client that opens and resets streams faster than
+// they end would otherwise fill the scheduler's queue, and everybody else's requests would wait behind them.
+func (v *serving) catchUp() {
+	v.mu.Lock()
+	if v.handlers-v.active <= mostLeftovers {
+		v.mu.Unlock()
+		return
+	}
+	done := make(chan struct{})
+	v.caughtUp = done
+	v.mu.Unlock()
+	late := time.NewTimer(catchUpTime)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+	}
+}
+
+// returned counts a handler that has returned. mu is held.
+func (v *serving) returned() {
+	v.handlers--
+	if v.caughtUp != nil && v.handlers-v.active <= mostLeftovers/2 {
+		close(v.caughtUp)
+		v.caughtUp = nil
+	}
 }
 
 // remember notes that Weft has reset a stream. mu is held.

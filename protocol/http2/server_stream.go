@@ -121,7 +121,7 @@ func (st *serverStream) finish(w *worker) bool {
 	}
 	v.over(s)
 	s.leave()
-	v.handlers--
+	v.returned()
 	v.held -= st.head.size
 	return v.crew.rest(w)
 }
