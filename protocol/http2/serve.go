@@ -122,7 +122,7 @@ func (v *serving) end(err error) error {
 			v.stats.RxMessagingError.Inc()
 		}
 		v.goAway(v.last(), fault.code)
-	case err == protocol.ErrIdleTimeout, err == errKeepalive:
+	case err == protocol.ErrIdleTimeout, err == protocol.ErrHeadersTimeout, err == errKeepalive:
 		v.goAway(v.last(), CodeNo)
 	}
 	v.mu.Unlock()
