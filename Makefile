@@ -6,7 +6,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 5m
 
-.PHONY: all build run test check fmt vet lint bench fuzz interop docs clean
+.PHONY: all build run test check fmt vet lint bench fuzz soak interop docs clean
 
 all: build
 
@@ -31,11 +31,14 @@ vet:
 lint:
 	$(GO) run $(LINT) run ./...
 
-bench: ## compare CPU, memory and latency with nginx, HAProxy and Caddy (about 30 minutes without the attacks; BENCH='-run get' for one)
+bench: ## compare CPU, memory and latency with nginx, HAProxy and Caddy (about 40 minutes without the attacks; BENCH='-run get' for one)
 	$(GO) run ./test/bench $(BENCH)
 
 fuzz: ## run every fuzz target for FUZZTIME (default 5m)
 	./test/fuzz.sh $(FUZZTIME)
+
+soak: ## run what takes its time by the clock: a stream with a message a second through a hundred reloads (half a minute)
+	$(GO) test -tags soak -count=1 -timeout 10m -run '^TestSoak' -v ./test/e2e
 
 interop: ## run against real peers: nginx, HAProxy, curl, nghttp2, Python, Node, Chromium where installed; h2spec and gRPC's from Go modules
 	$(GO) test -tags interop -count=1 -timeout 30m ./test/interop/...
