@@ -20,17 +20,18 @@ var rows = []struct {
 	{"server", 80},
 	{"config", 70}, {"hotrestart", 70}, {"admin", 70}, {"builtin", 70},
 	{"snapshot", 60},
-	{"listener", 50}, {"dispatch", 50}, {"filter", 50}, {"forward", 50},
+	{"listener", 50}, {"dispatch", 50}, {"filter", 50}, {"filter/rbac", 45}, {"forward", 50},
 	{"route", 40}, {"extension", 40}, {"wasm", 40},
 	{"exchange", 30},
 	{"upstream/discovery", 18}, {"upstream/health", 18}, {"upstream/pool", 17}, {"upstream/balance", 17},
 	{"upstream", 20},
 	{"protocol", 10}, {"protocol/http1", 11}, {"protocol/http2", 11}, {"protocol/auto", 11},
-	{"transport", 10}, {"transport/tcp", 11}, {"transport/memory", 11}, {"transport/proxyproto", 11},
+	{"transport", 10}, {"transport/tcp", 11}, {"transport/memory", 11}, {"transport/proxyproto", 13},
+	{"transport/secret", 11}, {"transport/socket", 12}, {"transport/tls", 13}, {"transport/starttls", 13},
 	{"resource", 10},
 	{"observe", 5}, {"observe/stats", 4}, {"observe/format", 6}, {"observe/accesslog", 7},
 	{"match", 4}, {"conn", 3}, {"message", 2}, {"internal/grpc", 3}, {"internal/grpc/calls", 35}, {"internal/grpc/grpctest", 35}, {"internal", 1},
-	{"test", 100}, {"examples", 100}, {"docs", 100},
+	{"test", 100}, {"test/certs", 99}, {"examples", 100}, {"docs", 100},
 }
 
 // above are edges that the table forbids and that exist for a reason.
