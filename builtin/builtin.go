@@ -26,16 +26,24 @@ import (
 	"github.com/weftproxy/weft/filter/http/grpcjson"
 	"github.com/weftproxy/weft/filter/http/grpcstats"
 	"github.com/weftproxy/weft/filter/http/grpcweb"
+	httprbac "github.com/weftproxy/weft/filter/http/rbac"
 	"github.com/weftproxy/weft/filter/listener/httpinspector"
 	"github.com/weftproxy/weft/filter/listener/proxyproto"
+	"github.com/weftproxy/weft/filter/listener/tlsinspector"
 	"github.com/weftproxy/weft/filter/network/connectionlimit"
 	"github.com/weftproxy/weft/filter/network/directresponse"
 	"github.com/weftproxy/weft/filter/network/echo"
+	networkrbac "github.com/weftproxy/weft/filter/network/rbac"
 	"github.com/weftproxy/weft/forward"
 	"github.com/weftproxy/weft/listener"
 	"github.com/weftproxy/weft/observe/accesslog"
 	"github.com/weftproxy/weft/resource"
 	"github.com/weftproxy/weft/route"
+	upstreamproxyproto "github.com/weftproxy/weft/transport/proxyproto"
+	"github.com/weftproxy/weft/transport/secret"
+	"github.com/weftproxy/weft/transport/socket"
+	"github.com/weftproxy/weft/transport/starttls"
+	"github.com/weftproxy/weft/transport/tls"
 	"github.com/weftproxy/weft/upstream"
 )
 
@@ -44,12 +52,16 @@ func Extensions() extension.Extensions {
 	return extension.Extensions{
 		HTTP: []extension.HTTPFilter{
 			router(), grpcstats.Extension(), grpcweb.Extension(), grpchttp1bridge.Extension(), grpchttp1reversebridge.Extension(),
-			grpcjson.Extension(),
+			grpcjson.Extension(), httprbac.Extension(),
 		},
 		Network: []extension.NetworkFilter{
 			dispatch.Extension(), forward.TCPExtension(), echo.Extension(), directresponse.Extension(), connectionlimit.Extension(),
+			networkrbac.Extension(),
 		},
-		Listener:  []extension.ListenerFilter{httpinspector.Extension(), proxyproto.Extension()},
+		Listener: []extension.ListenerFilter{httpinspector.Extension(), proxyproto.Extension(), tlsinspector.Extension()},
+		Transport: []socket.Factory{
+			tls.Downstream(), tls.Upstream(), upstreamproxyproto.Upstream(), starttls.Downstream(), starttls.Upstream(),
+		},
 		AccessLog: []extension.AccessLog{fileLog(), stdoutLog(), stderrLog()},
 		Opaque: []extension.Opaque{
 			{Name: "envoy.transport_sockets.raw_buffer", Config: &rawv3.RawBuffer{}},
@@ -63,7 +75,7 @@ func Extensions() extension.Extensions {
 		},
 		Support: []func() resource.Support{
 			resource.Values, resource.Core, resource.Matchers, file.Support, listener.Support, route.Support, upstream.Support,
-			accesslog.Support,
+			accesslog.Support, secret.Support,
 		},
 	}
 }

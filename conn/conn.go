@@ -50,7 +50,10 @@ type Conn struct {
 	cause error // why the connection was woken; guarded by mu
 	woken atomic.Bool
 
-	in, out atomic.Uint64 // bytes read from and written to the socket
+	layer Layer // nil: what is on the socket is what is read and written
+	wire  *Wire // what the layer lies on; nil until there is to be one
+
+	in, out atomic.Uint64 // bytes read and written, inside the layer
 	state   atomic.Uint32 // idle and draining bits
 
 	// Handler state that survives parking. Owned by whoever serves the connection.
@@ -82,10 +85,10 @@ func New(nc net.Conn) *Conn {
 // Info returns the facts about the connection. Only listener filters and the handshake change them.
 func (c *Conn) Info() *Info { return &c.info }
 
-// BytesIn returns the bytes read from the socket so far.
+// BytesIn returns the bytes read so far, as they are inside of TLS.
 func (c *Conn) BytesIn() uint64 { return c.in.Load() }
 
-// BytesOut returns the bytes written to the socket so far.
+// BytesOut returns the bytes written so far, as they are inside of TLS.
 func (c *Conn) BytesOut() uint64 { return c.out.Load() }
 
 // Buffered returns what has been read and not consumed. It is valid until the next Fill, TryFill, Grow or Release.
@@ -187,6 +190,9 @@ func (c *Conn) readOnce(fd uintptr) bool {
 		}
 		dst = c.buf[c.w:]
 	}
+	if c.layer != nil {
+		return c.readLayer(fd, dst)
+	}
 	n, errno := readFD(fd, dst)
 	if errno == 0 {
 		c.rn = n
@@ -208,6 +214,25 @@ func (c *Conn) readOnce(fd uintptr) bool {
 	return true
 }
 
+// readLayer is readOnce through the layer.
+func (c *Conn) readLayer(fd uintptr, dst []byte) bool {
+	n, err := c.pull(fd, dst)
+	if n > 0 {
+		c.rn = n
+		return true
+	}
+	if c.rp == nil {
+		c.Release()
+	}
+	switch {
+	case err == ErrWouldBlock && !c.try:
+		return false
+	case err != io.EOF: // which is nothing read
+		c.rerr = err
+	}
+	return true
+}
+
 func (c *Conn) opError(op string, errno syscall.Errno) error {
 	return &net.OpError{Op: op, Net: c.info.Network, Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: os.NewSyscallError(op, errno)}
 }
@@ -220,7 +245,7 @@ func (c *Conn) fillPlain() error {
 	if c.buf == nil {
 		c.buf = GetBuffer(SmallBuffer)
 	}
-	n, err := c.Conn.Read(c.buf[c.w:])
+	n, err := c.readPlain(c.buf[c.w:])
 	c.w += n
 	c.in.Add(uint64(n))
 	if n > 0 {
@@ -231,6 +256,13 @@ func (c *Conn) fillPlain() error {
 		err = io.ErrNoProgress
 	}
 	return c.wakeCause(err)
+}
+
+func (c *Conn) readPlain(p []byte) (int, error) {
+	if c.layer != nil {
+		return c.pullPlain(p)
+	}
+	return c.Conn.Read(p)
 }
 
 // Peek blocks until n bytes are buffered and returns them unconsumed. It returns what there is with the error that ended it.
@@ -252,7 +284,13 @@ func (c *Conn) Read(p []byte) (int, error) {
 		c.Release()
 		return n, nil
 	}
-	n, err := c.Conn.Read(p)
+	if c.layer != nil && c.raw != nil {
+		c.rp = p
+		n, err := c.readRaw(false)
+		c.rp = nil
+		return n, err
+	}
+	n, err := c.readPlain(p)
 	c.in.Add(uint64(n))
 	if err != nil && err != io.EOF {
 		err = c.wakeCause(err)
@@ -286,6 +324,9 @@ func (c *Conn) Write2(p, q []byte) (int, error) { return c.Write3(p, q, nil) }
 
 // Write3 is Write2 for three slices.
 func (c *Conn) Write3(p, q, r []byte) (int, error) {
+	if c.layer != nil {
+		return c.push(p, q, r)
+	}
 	if c.raw == nil {
 		return c.writePlain(p, q, r)
 	}
@@ -347,10 +388,16 @@ func (c *Conn) writePlain(p, q, r []byte) (int, error) {
 
 // AwaitPeer blocks until the peer has sent something, without taking it: nil when there are bytes, io.EOF at the end of the stream,
 // the cause of a wake, or what the socket said. It may run while another goroutine writes. Where the connection is not a
-// socket it returns ErrWouldBlock at once.
+// socket it returns ErrWouldBlock at once. Through a layer it takes what comes into the buffer, since a record may hold no bytes.
 func (c *Conn) AwaitPeer() error {
 	if c.raw == nil {
 		return ErrWouldBlock
+	}
+	if c.layer != nil {
+		if c.r < c.w {
+			return nil
+		}
+		return c.Fill()
 	}
 	var n int
 	var errno syscall.Errno
@@ -382,6 +429,11 @@ func (c *Conn) Yield(times int) {
 
 // CloseWrite closes the sending side. The peer reads io.EOF and may go on sending.
 func (c *Conn) CloseWrite() error {
+	if c.layer != nil {
+		if err := c.layer.CloseWrite(); err != nil {
+			return c.wakeCause(err)
+		}
+	}
 	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return cw.CloseWrite()
 	}
@@ -389,7 +441,7 @@ func (c *Conn) CloseWrite() error {
 }
 
 // Raw returns access to the socket, nil when the connection is not one. What is read or written through it is not counted until
-// Count.
+// Count. Where the connection is Layered it is good only for watching and for socket options.
 func (c *Conn) Raw() syscall.RawConn { return c.raw }
 
 // Count adds bytes that were moved through Raw.
@@ -409,5 +461,8 @@ func (c *Conn) SetLinger0() {
 func (c *Conn) Close() error {
 	c.r, c.w = 0, 0
 	c.Release()
+	if c.layer != nil {
+		c.part()
+	}
 	return c.Conn.Close()
 }

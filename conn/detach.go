@@ -9,6 +9,9 @@ import (
 // Detach gives up the connection between messages: it returns a duplicate of its socket and the bytes that were read and not
 // consumed. The Conn itself still has to be closed.
 func (c *Conn) Detach() (fd *os.File, unread []byte, err error) {
+	if c.layer != nil {
+		return nil, nil, errors.ErrUnsupported // the layer's state would stay behind
+	}
 	f, ok := c.Conn.(interface{ File() (*os.File, error) })
 	if !ok {
 		return nil, nil, errors.ErrUnsupported

@@ -22,28 +22,16 @@ type Info struct {
 	Network      string         // "tcp" or "unix"
 	Restored     bool           // Local was restored by a listener filter (original destination, PROXY protocol)
 
-	ServerName        string   // SNI
-	TransportProtocol string   // "raw_buffer" or "tls"
-	ALPN              []string // application protocols the peer offered
-	TLS               *TLS     // nil when the connection is not TLS
+	ServerName        string        // SNI
+	TransportProtocol string        // "raw_buffer" or "tls"
+	ALPN              []string      // application protocols the peer offered
+	JA3, JA4          string        // fingerprints of the peer's ClientHello, where tls_inspector was asked for them
+	TLS               *TLS          // nil when the connection is not TLS
+	TransportFailure  string        // why the handshake failed, for DOWNSTREAM_TRANSPORT_FAILURE_REASON; "" where it did not
+	HandshakeDuration time.Duration // from the beginning of the connection to the end of its handshake; 0 without one
 
 	Metadata  map[string]map[string]string // dynamic metadata of listener filters: namespace → key → value
 	ProxyTLVs []byte                       // extensions of the peer's PROXY protocol header that are to be passed on, as they go over the wire
-}
-
-// TLS is what a TLS handshake established.
-type TLS struct {
-	Version, Cipher, ALPN string
-	Subject, Issuer       string
-	URISANs, DNSSANs      []string
-	LocalURISANs          []string
-	LocalSubject          string
-	Fingerprint256        string
-	Serial                string
-	SessionID             string
-	PEM                   string // of the peer's certificate, URL-encoded
-	Verified              bool
-	NotBefore, NotAfter   time.Time
 }
 
 // AddrPort turns the address of a TCP or UDP socket into a netip.AddrPort with IPv4-mapped addresses unmapped; other addresses

@@ -33,6 +33,7 @@ type Config struct {
 	PreserveID       bool
 	ReturnID         bool   // always_set_request_id_in_response
 	Scheme           string // scheme_header_transformation
+	UpstreamScheme   bool   // scheme_header_transformation.match_upstream
 	ProxyContinue    bool
 	StreamIdle       time.Duration
 	RequestTimeout   time.Duration
@@ -42,6 +43,7 @@ type Config struct {
 	internal   internalAddresses
 	path       pathRules
 	host       hostRules
+	clientCert clientCert
 	httpPorts  map[uint32]bool
 	httpsPorts map[uint32]bool
 	replies    *localReplies
@@ -80,6 +82,7 @@ func compileConfig(env *extension.Env, m *hcmv3.HttpConnectionManager, at resour
 		PreserveID:     m.GetPreserveExternalRequestId(),
 		ReturnID:       m.GetAlwaysSetRequestIdInResponse(),
 		Scheme:         m.GetSchemeHeaderTransformation().GetSchemeToOverwrite(),
+		UpstreamScheme: m.GetSchemeHeaderTransformation().GetMatchUpstream(),
 		ProxyContinue:  m.GetProxy_100Continue(),
 		StreamIdle:     duration(m.GetStreamIdleTimeout(), defaultStreamIdle),
 		RequestTimeout: duration(m.GetRequestTimeout(), 0),
@@ -89,6 +92,7 @@ func compileConfig(env *extension.Env, m *hcmv3.HttpConnectionManager, at resour
 	}
 	c.path = pathRules{m.GetNormalizePath().GetValue(), m.GetMergeSlashes(), m.GetPathWithEscapedSlashesAction()}
 	c.host = hostRules{m.GetStripAnyHostPort(), m.GetStripMatchingHostPort(), m.GetStripTrailingHostDot()}
+	c.clientCert = compileClientCert(m)
 	c.internal = compileInternal(env, m.GetInternalAddressConfig(), at.Field("internal_address_config"))
 	c.Upgrades = map[string]bool{}
 	for _, u := range m.GetUpgradeConfigs() {

@@ -39,6 +39,7 @@ func (d *Dispatcher) sanitize(x *exchange.Exchange, internalHeaders []string) {
 		x.Record.Remote = netip.AddrPortFrom(trusted, 0)
 	}
 	d.setScheme(r, info)
+	x.UpstreamScheme = c.UpstreamScheme
 	x.Record.Internal = internal
 	edge := !internal && c.UseRemoteAddress
 	if internal {
@@ -53,6 +54,7 @@ func (d *Dispatcher) sanitize(x *exchange.Exchange, internalHeaders []string) {
 		d.identify(h)
 	}
 	d.setRequestID(x, edge)
+	c.clientCert.apply(h, info.TLS)
 	if !c.ProxyContinue {
 		h.DelKnown(message.Expect) // Weft says 100 itself; the upstream is not asked
 	}

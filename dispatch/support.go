@@ -15,7 +15,7 @@ func Support() resource.Support {
 			upgrade_configs normalize_path merge_slashes path_with_escaped_slashes_action local_reply_config
 			strip_matching_host_port strip_any_host_port strip_trailing_host_dot stream_error_on_invalid_http_message
 			append_x_forwarded_port forward_proto_config flush_access_log_on_new_request codec_type
-			http2_protocol_options`).
+			http2_protocol_options forward_client_cert_details set_current_client_cert_details`).
 			YesBut("server_name", `the default is "weft"`).
 			YesBut("drain_timeout", "HTTP/1.1 connections end with the response that says so, and need no grace period").
 			No("codec_type=HTTP3", "HTTP/3 is not supported yet").
@@ -29,11 +29,14 @@ func Support() resource.Support {
 			No("stream_flush_timeout", "stream_idle_timeout covers the flush").
 			No("access_log_flush_interval", "use access_log_options; periodic entries are not supported yet").
 			No("original_ip_detection_extensions early_header_mutation_extensions typed_header_validation_config", "").
-			No("forward_client_cert_details set_current_client_cert_details forward_client_cert_matcher", "TLS is not supported yet").
+			No("forward_client_cert_matcher", "use forward_client_cert_details").
 			No("request_id_extension", "request IDs are UUIDs").
 			No("path_normalization_options", "use normalize_path and merge_slashes").
 			No("proxy_status_config record_route_resolution_stats", ""),
 		pkg + "HttpConnectionManager.InternalAddressConfig": resource.Names("unix_sockets cidr_ranges"),
+		pkg + "HttpConnectionManager.SetCurrentClientCertDetails": resource.Names("subject cert chain dns uri format").
+			No("issuer", "the issuer is in cert").
+			No("format=JSON", "x-forwarded-client-cert is written as text"),
 		pkg + "HttpConnectionManager.UpgradeConfig": resource.Names("upgrade_type enabled").
 			No("filters", "the connection manager's own http_filters are used for upgrades"),
 		pkg + "HttpConnectionManager.HcmAccessLogOptions": resource.Names("flush_access_log_on_new_request").
@@ -46,8 +49,7 @@ func Support() resource.Support {
 		"envoy.config.core.v3.HttpProtocolOptions": resource.Names(`idle_timeout max_connection_duration max_headers_count
 			max_response_headers_kb max_stream_duration headers_with_underscores_action max_requests_per_connection`).
 			No("max_connection_duration_jitter", ""),
-		"envoy.config.core.v3.SchemeHeaderTransformation": resource.Names("scheme_to_overwrite").
-			No("match_upstream", "upstream connections are plain"),
+		"envoy.config.core.v3.SchemeHeaderTransformation": resource.Names("scheme_to_overwrite match_upstream"),
 		"envoy.config.core.v3.Http1ProtocolOptions": resource.Names(`allow_absolute_url accept_http_10 default_host_for_http_10
 			header_key_format enable_trailers allow_chunked_length override_stream_error_on_invalid_http_message
 			send_fully_qualified_url allow_custom_methods ignore_http_11_upgrade`).

@@ -26,6 +26,9 @@ type Exchange struct {
 	Host     *upstream.Host  // the host of the present or last attempt
 	Cluster  *upstream.Cluster
 
+	// UpstreamScheme says that the request gets the scheme of the connection it is sent on (scheme_header_transformation.match_upstream).
+	UpstreamScheme bool
+
 	// Rewritten by the router before the first attempt, so that retries and logs see what the client sent.
 	Inbound struct{ Path, Authority string }
 
@@ -69,7 +72,7 @@ func (x *Exchange) Begin(req *message.Request, info *conn.Info, rematch func(*Ex
 // Reset forgets everything about the exchange that is over and keeps its memory for the next.
 func (x *Exchange) Reset() {
 	x.Request, x.Conn, x.Route, x.Clusters, x.Scope, x.Host, x.Cluster = nil, nil, nil, nil, nil, nil, nil
-	x.Weighted = nil
+	x.Weighted, x.UpstreamScheme = nil, false
 	x.Record = observe.Record{}
 	x.Inbound.Path, x.Inbound.Authority = "", ""
 	x.filters, x.rematch = nil, nil

@@ -17,6 +17,8 @@ import (
 	"github.com/weftproxy/weft/observe/stats"
 	"github.com/weftproxy/weft/resource"
 	"github.com/weftproxy/weft/transport"
+	"github.com/weftproxy/weft/transport/secret"
+	"github.com/weftproxy/weft/transport/socket"
 	"github.com/weftproxy/weft/upstream"
 )
 
@@ -26,6 +28,8 @@ type Env struct {
 	Log      *slog.Logger
 	Network  transport.Network
 	Registry *Registry
+	Secrets  *secret.View     // of the configuration that is being compiled
+	Sockets  *socket.Registry // those of Registry
 	Logs     *accesslog.Files // open access log files, shared by path
 	Format   format.Options   // host name, environment and files, for format strings
 	Options  Options
@@ -122,6 +126,7 @@ type Extensions struct {
 	HTTP      []HTTPFilter
 	Network   []NetworkFilter
 	Listener  []ListenerFilter
+	Transport []socket.Factory
 	AccessLog []AccessLog
 	Opaque    []Opaque
 	Support   []func() resource.Support // of packages that compile configuration and are not extensions
@@ -133,6 +138,7 @@ type Registry struct {
 	network map[protoreflect.FullName]NetworkFilter
 	listen  map[protoreflect.FullName]ListenerFilter
 	logs    map[protoreflect.FullName]AccessLog
+	sockets *socket.Registry
 	support resource.Support
 }
 
@@ -141,6 +147,10 @@ func NewRegistry(x Extensions) (*Registry, error) {
 	r := &Registry{
 		http: map[protoreflect.FullName]HTTPFilter{}, network: map[protoreflect.FullName]NetworkFilter{},
 		listen: map[protoreflect.FullName]ListenerFilter{}, logs: map[protoreflect.FullName]AccessLog{},
+	}
+	var err error
+	if r.sockets, err = socket.NewRegistry(x.Transport...); err != nil {
+		return nil, err
 	}
 	support := x.Support
 	for _, f := range x.HTTP {
@@ -159,6 +169,9 @@ func NewRegistry(x Extensions) (*Registry, error) {
 		if err := put(r.listen, f.Name, f.Config, f); err != nil {
 			return nil, err
 		}
+		support = withSupport(support, f.Support)
+	}
+	for _, f := range x.Transport {
 		support = withSupport(support, f.Support)
 	}
 	for _, f := range x.AccessLog {
@@ -200,6 +213,9 @@ func put[T any](m map[protoreflect.FullName]T, name string, cfg proto.Message, f
 
 // Support returns what is supported, field by field.
 func (r *Registry) Support() resource.Support { return r.support }
+
+// Sockets returns the transport sockets.
+func (r *Registry) Sockets() *socket.Registry { return r.sockets }
 
 // HTTP finds an HTTP filter by the type of its configuration.
 func (r *Registry) HTTP(cfg proto.Message) (HTTPFilter, bool) {

@@ -34,7 +34,7 @@ func (f *flight) attempt() (*message.Response, error) {
 	if f.terminates() {
 		return f.connect(host)
 	}
-	lease, err := host.PoolFor(x.Record.Protocol).Acquire(f.ctx, x.Lane, x.Route.Priority)
+	lease, err := host.Acquire(f.ctx, &f.demand)
 	if err != nil {
 		if scope.Cause(f.ctx) != nil {
 			f.counts.RqCancelled.Inc()
@@ -70,8 +70,11 @@ func (f *flight) note(host *upstream.Host) {
 	if !r.UpstreamHost.IsValid() {
 		r.UpstreamPath = host.Address()
 	}
-	r.UpstreamConnID, r.UpstreamProtocol = 0, ""
+	r.UpstreamConnID, r.UpstreamProtocol, r.UpstreamTLS = 0, "", nil
 	f.entry.Metadata.Host = host.Metadata()
+	if f.x.UpstreamScheme {
+		f.x.Request.Scheme = host.Scheme()
+	}
 	if f.retries.policy != nil && f.retries.policy.AvoidPrevious {
 		f.tried = append(f.tried, host.Address())
 		f.hints.Exclude, f.hints.Attempts = f.exclude, f.retries.policy.HostAttempts
@@ -95,7 +98,7 @@ func (f *flight) wasTried(address string) bool {
 func (f *flight) begin(c *conn.Conn, reused bool, speaks string) {
 	f.reused = reused
 	info, r := c.Info(), &f.x.Record
-	r.UpstreamConnID, r.UpstreamLocal, r.UpstreamProtocol = info.ID, info.DirectLocal, speaks
+	r.UpstreamConnID, r.UpstreamLocal, r.UpstreamProtocol, r.UpstreamTLS = info.ID, info.DirectLocal, speaks, info.TLS
 	r.UpstreamBegan = scope.Now()
 	f.active = true
 	f.counts.RqTotal.Inc()

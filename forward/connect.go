@@ -21,7 +21,7 @@ func (f *flight) terminates() bool {
 // connect opens a connection to the host and answers 200: from there on both bodies are a tunnel.
 func (f *flight) connect(host *upstream.Host) (*message.Response, error) {
 	x := f.x
-	raw, err := host.Pool().Connect(f.ctx, x.Lane, x.Route.Priority)
+	raw, err := host.Connect(f.ctx, x.Conn, x.Lane, x.Route.Priority)
 	if err != nil {
 		f.log()
 		return nil, err

@@ -53,7 +53,8 @@ type flight struct {
 	started   bool // an attempt has sent something
 	refreshed int  // attempts that were made again on a fresh connection, free of charge
 	hints     balance.Hints
-	tried     []string // hosts tried, where they are avoided
+	demand    upstream.Demand // of all attempts
+	tried     []string        // hosts tried, where they are avoided
 	exclude   func(address string) bool
 }
 
@@ -124,6 +125,7 @@ func (f *flight) prepare() error {
 		setNumber(h, message.XEnvoyAttemptCount, 1)
 	}
 	f.rewrite()
+	f.ask()
 	f.orders.takeRetries(h)
 	f.retries.of(route.Retry, &f.orders, x.Request)
 	f.wrap()

@@ -2,12 +2,14 @@ package forward
 
 import (
 	"errors"
+	"net"
 	"strings"
 	"syscall"
 
 	"github.com/weftproxy/weft/exchange"
 	"github.com/weftproxy/weft/observe"
 	"github.com/weftproxy/weft/protocol"
+	"github.com/weftproxy/weft/transport/tls"
 	"github.com/weftproxy/weft/upstream/pool"
 )
 
@@ -88,8 +90,17 @@ func classify(err error) reset {
 	return connectionTermination
 }
 
-// transportReason is what the transport says about a connection that could not be made, "" when it says nothing.
+// transportReason is what the transport says about a connection that could not be made, or that ended with an alert of TLS, "" when it
+// says nothing.
 func transportReason(r reset, err error) string {
+	var p *pool.Error
+	if errors.As(err, &p) && p.Reason != "" && r == remoteConnectionFailure {
+		return p.Reason
+	}
+	var alert *net.OpError
+	if (r == connectionTermination || r == remoteConnectionFailure) && errors.As(err, &alert) && alert.Op == pool.TLSAlert {
+		return tls.Reason(err)
+	}
 	var errno syscall.Errno
 	if r != remoteConnectionFailure && r != localConnectionFailure || !errors.As(err, &errno) {
 		return ""

@@ -34,14 +34,14 @@ func tcpSupport() resource.Support {
 		pkg: resource.Names("stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts backoff_options").
 			Yes("max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage").
 			Yes("access_log_flush_interval flush_access_log_on_connected access_log_options upstream_connect_mode check_drain_close").
-			YesBut("upstream_connect_mode=ON_DOWNSTREAM_TLS_HANDSHAKE", "like IMMEDIATE, as for every connection without TLS").
+			YesBut("upstream_connect_mode=ON_DOWNSTREAM_TLS_HANDSHAKE", "like IMMEDIATE: the handshake is over before the filter begins").
 			YesBut("max_early_data_bytes", "the kernel's socket buffer holds early data; it is as large as the system makes it").
 			No("on_demand", "clusters are not fetched on demand").
 			No("metadata_match", "there are no subsets").
 			No("downstream_idle_timeout upstream_idle_timeout", "use idle_timeout").
 			No("hash_policy", "hashing load balancers are not supported").
 			No("tunneling_config", "TCP is not tunneled over HTTP").
-			No("proxy_protocol_tlvs proxy_protocol_tlv_merge_policy", "PROXY protocol is not sent upstream"),
+			No("proxy_protocol_tlvs proxy_protocol_tlv_merge_policy", "give the TLVs in the transport socket's config.added_tlvs"),
 		pkg + ".WeightedCluster": resource.Names("clusters"),
 		pkg + ".WeightedCluster.ClusterWeight": resource.Names("name weight").
 			No("metadata_match", "there are no subsets"),

@@ -188,7 +188,7 @@ func (t *tcpFlight) dial() error {
 	if !t.record.UpstreamHost.IsValid() {
 		t.record.UpstreamPath = host.Address()
 	}
-	raw, err := host.Pool().Connect(&t.scope, t.c.Lane, 0)
+	raw, err := host.Connect(&t.scope, t.c.Info(), t.c.Lane, 0)
 	if err != nil {
 		if e := (*pool.Error)(nil); errors.As(err, &e) && e.Kind == pool.Overflow {
 			t.record.Flags |= observe.UO
@@ -197,7 +197,7 @@ func (t *tcpFlight) dial() error {
 	}
 	t.raw = raw
 	info := raw.Conn().Info()
-	t.record.UpstreamLocal, t.record.UpstreamConnID = info.DirectLocal, info.ID
+	t.record.UpstreamLocal, t.record.UpstreamConnID, t.record.UpstreamTLS = info.DirectLocal, info.ID, info.TLS
 	t.record.UpstreamBegan = scope.Now()
 	return nil
 }

@@ -94,7 +94,7 @@ func (l *tcpLane) copy() error {
 	if err := l.flush(); err != nil {
 		return err
 	}
-	if l.from.Raw() != nil && l.to.Raw() != nil {
+	if l.from.Raw() != nil && l.to.Raw() != nil && !l.from.Layered() && !l.to.Layered() {
 		if err := l.splice(); !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}

@@ -2,21 +2,27 @@ package listener
 
 import (
 	"crypto/sha256"
+	"log/slog"
+	"time"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	rawv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weftproxy/weft/conn"
 	"github.com/weftproxy/weft/extension"
 	"github.com/weftproxy/weft/resource"
+	"github.com/weftproxy/weft/transport/secret"
+	transportsocket "github.com/weftproxy/weft/transport/socket"
 )
 
 // A Chain is a compiled filter chain. Immutable. Equal configuration gives the same Chain again.
 type Chain struct {
-	Name    string
-	handler conn.Handler // nil for a chain without filters, which closes its connections
-	built   *extension.Built
+	Name           string
+	transport      transportsocket.Server // nil: the plain one, which has no handshake
+	connectTimeout time.Duration          // of the handshake; 0: none
+	handler        conn.Handler           // nil for a chain without filters, which closes its connections
+	built          *extension.Built
+	secrets        []secret.Ref // that it names
 
 	key   digest // of all it was compiled from
 	frame digest // of what a connection cannot change over to without being closed: all but the match, the name and the terminal filter
@@ -51,6 +57,7 @@ func (c *Chain) serves(old *Chain) bool {
 type chainCompiler struct {
 	env      *extension.Env
 	p        *resource.Problems
+	secrets  *secret.View      // for the chain that is being compiled; nil where there are none
 	facts    []byte            // hash of what chains are compiled with besides their own configuration
 	previous map[digest]*Chain // by key
 	byPlace  map[string]*Chain
@@ -75,17 +82,31 @@ const defaultPlace = "default"
 func (cc *chainCompiler) compile(cfg *listenerv3.FilterChain, at resource.Path, place string) *Chain {
 	c := &Chain{Name: cfg.GetName(), place: place, key: hash(cc.facts, cfg)}
 	if old := cc.previous[c.key]; old != nil && old.key.equal(c.key) && old.place == place {
+		cc.check(old)
 		return old
 	}
 	c.frame = cc.frame(cfg)
-	cc.checkTransport(cfg, at)
+	if cc.env.Secrets != nil {
+		cc.secrets = cc.env.Secrets.Fresh()
+	}
+	c.transport, c.connectTimeout = cc.transport(cfg, at.Field("transport_socket")), connectTimeout(cfg)
 	last := len(cfg.GetFilters()) - 1
 	for i := last; i >= 0; i-- {
 		if !cc.filter(c, cfg.GetFilters()[i], at.Field("filters").Index(i), i == last) {
 			return nil
 		}
 	}
+	if cc.secrets != nil {
+		c.secrets = cc.secrets.Used()
+	}
 	return c
+}
+
+// check reports the secrets of a chain that did not change which are no longer there.
+func (cc *chainCompiler) check(c *Chain) {
+	if cc.env.Secrets != nil {
+		cc.env.Secrets.Check(c.secrets, cc.p)
+	}
 }
 
 // frame hashes what Chain.frame is about.
@@ -98,16 +119,16 @@ func (cc *chainCompiler) frame(cfg *listenerv3.FilterChain) digest {
 	return hash(cc.facts, rest)
 }
 
-// checkTransport accepts the plain transport socket.
-func (cc *chainCompiler) checkTransport(cfg *listenerv3.FilterChain, at resource.Path) {
-	ts := cfg.GetTransportSocket()
-	if ts == nil {
-		return
+// transport compiles the transport socket.
+func (cc *chainCompiler) transport(cfg *listenerv3.FilterChain, at resource.Path) transportsocket.Server {
+	env := &transportsocket.Env{
+		Sockets: cc.env.Registry.Sockets(), Secrets: cc.secrets, Stats: cc.env.Listener.Scope, Log: cc.env.Log,
+		Runtime: cc.env.Options.Runtime.Lookup, Problems: cc.p,
 	}
-	if resource.TypeOf(ts.GetTypedConfig()) != (&rawv3.RawBuffer{}).ProtoReflect().Descriptor().FullName() {
-		cc.p.Add(resource.Problem{Path: at.Field("transport_socket"), Kind: resource.UnsupportedExtension,
-			Message: "transport socket " + ts.GetName() + " is not supported", Hint: "TLS arrives in a later version; envoy.transport_sockets.raw_buffer is plain TCP"})
+	if env.Log == nil {
+		env.Log = slog.New(slog.DiscardHandler)
 	}
+	return env.Sockets.Server(env, cfg.GetTransportSocket(), at)
 }
 
 // filter compiles one network filter in front of what c has already.
@@ -130,7 +151,7 @@ func (cc *chainCompiler) filter(c *Chain, cfg *listenerv3.Filter, at resource.Pa
 		return false
 	}
 	sub := *cc.env
-	sub.Path, sub.Problems = at, cc.p
+	sub.Path, sub.Problems, sub.Secrets = at, cc.p, cc.secrets
 	if !kind.Terminal {
 		h, err := kind.Wrap(&sub, msg, c.handler)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/weftproxy/weft/observe/accesslog"
 	"github.com/weftproxy/weft/observe/stats"
 	"github.com/weftproxy/weft/resource"
+	"github.com/weftproxy/weft/transport/secret"
 )
 
 // Defaults of Envoy's Listener message.
@@ -69,7 +70,11 @@ func Compile(env *extension.Env, cfg *listenerv3.Listener, at resource.Path, p *
 	sub.Problems = p
 	sub.Listener = c.describe(env, cfg)
 	c.stats = stats.NewGroup[Stats](c.scope)
-	c.inspectors = compileInspectors(&sub, cfg.GetListenerFilters(), at.Field("listener_filters"), p)
+	filters, err := withTLSInspector(&sub, cfg)
+	if err != nil {
+		p.Errorf(at, "", "tls_inspector: %v", err)
+	}
+	c.inspectors = compileInspectors(&sub, filters, at.Field("listener_filters"), p)
 	c.compileChains(&sub, cfg, at, p, prev)
 	for i, l := range cfg.GetAccessLog() {
 		if w := sub.CompileLog(l, at.Field("access_log").Index(i)); w != nil {
@@ -166,6 +171,15 @@ func (c *Config) Built() []extension.Built {
 		if chain.built != nil {
 			all = append(all, *chain.built)
 		}
+	}
+	return all
+}
+
+// Secrets returns the static secrets that the filter chains name, some perhaps more than once.
+func (c *Config) Secrets() []secret.Ref {
+	var all []secret.Ref
+	for _, chain := range c.chains {
+		all = append(all, chain.secrets...)
 	}
 	return all
 }

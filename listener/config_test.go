@@ -29,7 +29,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"no config", listen("127.0.0.1", 80, chains(`{"filters": [{"name": "x"}]}`)), "at.filter_chains[0].filters[0]", "no typed_config"},
 		{"unknown filter", listen("127.0.0.1", 80, chains(`{"filters": [{"name": "x", "typedConfig": {"@type": "type.googleapis.com/google.protobuf.Int64Value", "value": 1}}]}`)), "at.filter_chains[0].filters[0].typed_config", "not supported"},
 		{"unknown listener filter", listen("127.0.0.1", 80, ok, `"listenerFilters": [{"name": "x", "typedConfig": {"@type": "type.googleapis.com/google.protobuf.Int64Value", "value": 1}}]`), "at.listener_filters[0].typed_config", "not supported"},
-		{"TLS", listen("127.0.0.1", 80, chains(`{"filters": [`+handler("echo")+`], "transportSocket": {"name": "tls", "typedConfig": {"@type": "type.googleapis.com/google.protobuf.Int64Value", "value": 1}}}`)), "at.filter_chains[0].transport_socket", "tls is not supported"},
+		{"TLS", listen("127.0.0.1", 80, chains(`{"filters": [`+handler("echo")+`], "transportSocket": {"name": "tls", "typedConfig": {"@type": "type.googleapis.com/google.protobuf.Int64Value", "value": 1}}}`)), "at.filter_chains[0].transport_socket.typed_config", "transport socket tls (google.protobuf.Int64Value) is not supported"},
 		{"address twice", listen("127.0.0.1", 80, ok, `"additionalAddresses": [{"address": {"socketAddress": {"address": "127.0.0.1", "portValue": 80}}}]`), "at.additional_addresses", "twice"},
 		{"default chain", listen("127.0.0.1", 80, ok, `"defaultFilterChain": `+chain("nobody", "")), "at.default_filter_chain.filters[0].typed_config", "no handler"},
 	} {

@@ -1,7 +1,11 @@
 package listener
 
 import (
+	"slices"
+
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weftproxy/weft/conn"
 	"github.com/weftproxy/weft/extension"
@@ -48,6 +52,41 @@ func compileInspectors(env *extension.Env, cfg []*listenerv3.ListenerFilter, at 
 		all = append(all, inspector{f.GetName(), built, compilePredicate(f.GetFilterDisabled(), here.Field("filter_disabled"), p)})
 	}
 	return all
+}
+
+// withTLSInspector adds the listener filter tls_inspector to those configured, as Envoy does, where filter chains are chosen by what it finds
+// out and it is not among them.
+func withTLSInspector(env *extension.Env, cfg *listenerv3.Listener) ([]*listenerv3.ListenerFilter, error) {
+	all := cfg.GetListenerFilters()
+	inspector := &inspectorv3.TlsInspector{}
+	if _, ok := env.Registry.Listener(inspector); !ok || !slices.ContainsFunc(cfg.GetFilterChains(), wantsTLSInspector) {
+		return all, nil
+	}
+	name := inspector.ProtoReflect().Descriptor().FullName()
+	for _, f := range all {
+		if resource.TypeOf(f.GetTypedConfig()) == name {
+			return all, nil
+		}
+	}
+	packed, err := anypb.New(inspector)
+	if err != nil {
+		return nil, err
+	}
+	return append(slices.Clone(all), &listenerv3.ListenerFilter{
+		Name: "envoy.filters.listener.tls_inspector", ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed},
+	}), nil
+}
+
+// wantsTLSInspector reports whether a filter chain is chosen by what tls_inspector finds out.
+func wantsTLSInspector(cfg *listenerv3.FilterChain) bool {
+	m := cfg.GetFilterChainMatch()
+	switch m.GetTransportProtocol() {
+	case "tls":
+		return true
+	case "":
+		return len(m.GetServerNames())+len(m.GetApplicationProtocols()) > 0
+	}
+	return false
 }
 
 // compilePredicate compiles filter_disabled.

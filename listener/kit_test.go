@@ -10,6 +10,7 @@ import (
 	"time"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -19,6 +20,7 @@ import (
 	"github.com/weftproxy/weft/observe/stats"
 	"github.com/weftproxy/weft/resource"
 	"github.com/weftproxy/weft/transport"
+	transportsocket "github.com/weftproxy/weft/transport/socket"
 )
 
 type handlerFunc func(ctx context.Context, c *conn.Conn) error
@@ -36,14 +38,21 @@ type inspectFunc func(ctx context.Context, c *conn.Conn) error
 func (f inspectFunc) Inspect(ctx context.Context, c *conn.Conn) error { return f(ctx, c) }
 
 // A bench is an environment with handlers and inspectors by name. In configurations, "H:x" in a StringValue is the handler x, a BytesValue
-// is a wrapping filter, an Int32Value a listener filter.
+// is a wrapping filter, an Int32Value a listener filter, a BoolValue a transport socket.
 type bench struct {
 	t        testing.TB
 	env      *extension.Env
 	handlers map[string]handlerFunc
 	keep     bool // handlers serve on when their configuration changes
 	inspect  inspectFunc
+	shake    handshakeFunc
+	secret   string // that the transport socket names; "" for none
 }
+
+// A handshakeFunc is a transport socket.
+type handshakeFunc func(c *conn.Conn) error
+
+func (f handshakeFunc) Handshake(c *conn.Conn) error { return f(c) }
 
 func newBench(t testing.TB, n transport.Network) *bench {
 	b := &bench{t: t, handlers: map[string]handlerFunc{"echo": echo}}
@@ -53,6 +62,10 @@ func newBench(t testing.TB, n transport.Network) *bench {
 			{Name: "test.wrap", Config: &wrapperspb.BytesValue{}, Wrap: b.wrap, Support: none},
 		},
 		Listener: []extension.ListenerFilter{{Name: "test.inspect", Config: &wrapperspb.Int32Value{}, New: b.newInspector, Support: none}},
+		Transport: []transportsocket.Factory{{
+			Name: "test.transport", Config: &wrapperspb.BoolValue{}, Support: none,
+			NewServer: b.newTransport,
+		}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -84,6 +97,13 @@ func (b *bench) wrap(_ *extension.Env, _ proto.Message, next conn.Handler) (conn
 		}
 		return next.ServeConn(ctx, c)
 	}), nil
+}
+
+func (b *bench) newTransport(env *transportsocket.Env, _ proto.Message) (transportsocket.Server, error) {
+	if b.secret != "" {
+		env.Secrets.NamedGeneric(&tlsv3.SdsSecretConfig{Name: b.secret}, env.Path, env.Problems)
+	}
+	return b.shake, nil
 }
 
 func (b *bench) newInspector(*extension.Env, proto.Message) (extension.Inspector, error) {

@@ -19,6 +19,7 @@ var (
 	errNoMatch       = errors.New("listener: no filter chain matches")
 	errNoFilters     = errors.New("listener: filter chain without filters")
 	errFilterTimeout = errors.New("listener: listener filters timeout")
+	errIdle          = errors.New("listener: idle connection is due")
 	errPanic         = errors.New("listener: panic")
 )
 
@@ -32,6 +33,10 @@ func (l *Listener) serveConn(cfg *Config, s *session) {
 	chain := l.match(cfg, s)
 	if chain == nil {
 		l.end(s, errNoMatch)
+		return
+	}
+	if err := l.handshake(s, chain); err != nil {
+		l.end(s, err)
 		return
 	}
 	l.serve(s)
@@ -65,7 +70,7 @@ func (l *Listener) wait(s *session) {
 	}
 	stop := func() bool { return false }
 	if s.c.WakeAt != 0 {
-		stop = alarm(s.c, time.Duration(max(s.c.WakeAt-scope.Now(), 1)))
+		stop = alarm(s.c, time.Duration(max(s.c.WakeAt-scope.Now(), 1)), errIdle)
 	}
 	_ = s.c.Fill() // the handler will see the same
 	if stop() {
@@ -114,7 +119,7 @@ func (l *Listener) inspect(cfg *Config, s *session) error {
 	st := s.stats.Lane(s.c.Lane)
 	st.PreCxActive.Inc()
 	defer st.PreCxActive.Dec()
-	stop := alarm(s.c, cfg.timeout)
+	stop := alarm(s.c, cfg.timeout, errFilterTimeout)
 	err := cfg.inspect(l.ctx, s.c)
 	if stop() && (err == nil || errors.Is(err, errFilterTimeout)) {
 		st.PreCxTimeout.Inc()
@@ -145,25 +150,6 @@ func (cfg *Config) inspect(ctx context.Context, c *conn.Conn) error {
 		}
 	}
 	return nil
-}
-
-// alarm wakes a reader after a while. stop turns it off and reports whether it went off.
-func alarm(c *conn.Conn, after time.Duration) (stop func() bool) {
-	if after <= 0 {
-		return func() bool { return false }
-	}
-	rung := make(chan struct{})
-	t := time.AfterFunc(after, func() {
-		c.WakeRead(errFilterTimeout)
-		close(rung)
-	})
-	return func() bool {
-		if t.Stop() {
-			return false
-		}
-		<-rung
-		return true
-	}
 }
 
 // end closes a connection and its account.
@@ -197,8 +183,17 @@ func (l *Listener) record(cfg *Config, s *session, err error) {
 		Began: info.Began, Start: s.began, Done: scope.Now(),
 		BytesIn: s.c.BytesIn(), BytesOut: s.c.BytesOut(), WireIn: s.c.BytesIn(), WireOut: s.c.BytesOut(),
 	}
-	if errors.Is(err, errNoMatch) {
+	r.DownstreamFailure = info.TransportFailure
+	switch {
+	case errors.Is(err, errNoMatch):
 		r.Flags, r.Details = observe.NR, "filter_chain_not_found"
+	case errors.Is(err, errConnectTimeout):
+		r.Terminate = "transport socket timeout was reached"
+	default:
+		var ended interface{ TerminationDetails() string } // of network filters that end connections
+		if errors.As(err, &ended) {
+			r.Terminate = ended.TerminationDetails()
+		}
 	}
 	e := observe.Entry{Record: &r, Conn: info, Type: observe.TCPConnectionEnd}
 	for _, w := range cfg.logs {

@@ -30,8 +30,8 @@ func Support() resource.Support {
 		pkg + "Listener.DeprecatedV1": resource.Names("bind_to_port"),
 		pkg + "AdditionalAddress":     resource.Names("address socket_options tcp_keepalive"),
 		pkg + "FilterChain": resource.Names("filter_chain_match filters metadata name").
-			YesBut("transport_socket", "plain TCP only, envoy.transport_sockets.raw_buffer; TLS arrives in a later version").
-			NoEffect("transport_socket_connect_timeout", "plain connections have no handshake").
+			Yes("transport_socket").
+			YesBut("transport_socket_connect_timeout", "where it is absent a handshake may take 15 s; 0 s is for ever").
 			No("use_proxy_proto", "add the listener filter envoy.filters.listener.proxy_protocol"),
 		pkg + "FilterChainMatch": resource.Names("destination_port prefix_ranges direct_source_prefix_ranges source_type source_prefix_ranges").
 			Yes("source_ports server_names transport_protocol application_protocols").

@@ -2,6 +2,7 @@
 package observe
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 
@@ -28,8 +29,9 @@ type Record struct {
 	UpstreamName                       string // host name of the upstream endpoint
 	UpstreamLocal                      netip.AddrPort
 	UpstreamProtocol                   string
-	UpstreamFailure                    string // UPSTREAM_TRANSPORT_FAILURE_REASON, owned by the record
-	DownstreamFailure                  string // DOWNSTREAM_TRANSPORT_FAILURE_REASON, owned by the record
+	UpstreamTLS                        *conn.TLS // of the upstream connection; nil when that is not TLS
+	UpstreamFailure                    string    // UPSTREAM_TRANSPORT_FAILURE_REASON, owned by the record
+	DownstreamFailure                  string    // DOWNSTREAM_TRANSPORT_FAILURE_REASON, owned by the record
 	UpstreamConnID                     uint64
 	Attempts                           int // upstream requests tried
 
@@ -53,8 +55,27 @@ type Record struct {
 	RequestID    string         // borrowed
 	Internal     bool           // the request is internal in Envoy's sense
 	HealthCheck  bool
-	Metadata     map[string]map[string]any // dynamic metadata: namespace → key → value; nil until used
+	Metadata     map[string]map[string]any // dynamic metadata: namespace → key → value; nil until used; see AddMetadata
 	FilterState  map[string]string         // nil until used
+}
+
+// AddMetadata adds m (namespace → key → value) to the dynamic metadata; a key that is there already gets the new value. Nobody changes such
+// maps once they are in a record: the record keeps m itself where it had none, so that a filter may add the same maps to every record.
+func (r *Record) AddMetadata(m map[string]map[string]any) {
+	if r.Metadata == nil {
+		r.Metadata = m
+		return
+	}
+	all := maps.Clone(r.Metadata)
+	for namespace, fields := range m {
+		if old := all[namespace]; old != nil {
+			old = maps.Clone(old)
+			maps.Copy(old, fields)
+			fields = old
+		}
+		all[namespace] = fields
+	}
+	r.Metadata = all
 }
 
 // An Entry is what access logs and header formatters look at: a Record with the messages it is about. Fields may be nil where

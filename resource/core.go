@@ -34,7 +34,7 @@ func Matchers() Support {
 		"envoy.type.matcher.v3.ValueMatcher":       Names("null_match double_match string_match bool_match present_match list_match or_match"),
 		"envoy.type.matcher.v3.RegexMatcher":       Names("regex").NoEffect("google_re2", "RE2 syntax is the only one there is"),
 		"envoy.type.matcher.v3.AddressMatcher":     Names("ranges invert_match"),
-		"envoy.type.matcher.v3.FilterStateMatcher": Fields{}.No("key string_match address_match", "there is no filter state"),
+		"envoy.type.matcher.v3.FilterStateMatcher": Names("key string_match address_match"),
 
 		"envoy.type.matcher.v3.MetadataMatcher.PathSegment": Names("key"),
 		"envoy.type.matcher.v3.RegexMatchAndSubstitute":     Names("pattern substitution"),

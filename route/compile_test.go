@@ -273,7 +273,7 @@ func TestBrokenTablesAreRefusedByName(t *testing.T) {
 
 func TestUnsupportedConditionsMatchNothing(t *testing.T) {
 	for _, condition := range []string{
-		"prefix: /, tls_context: {presented: true}", "prefix: /, dynamic_metadata: [{filter: a, path: [{key: b}], value: {present_match: true}}]",
+		"prefix: /, dynamic_metadata: [{filter: a, path: [{key: b}], value: {present_match: true}}]",
 		"prefix: /, filter_state: [{key: a, string_match: {exact: b}}]",
 	} {
 		cfg := configOf(t, "{virtual_hosts: [{name: vh, domains: ['*'], routes: [{match: {"+condition+"}, route: {cluster: c}}]}]}")

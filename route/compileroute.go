@@ -88,7 +88,7 @@ func (c *compiler) match(cfg *routev3.RouteMatch, at resource.Path) (e entry, ok
 		e.text = match.LowerASCII(e.text)
 	}
 	e.rest = c.conditions(cfg, at)
-	return e, ok && cfg.GetTlsContext() == nil && len(cfg.GetDynamicMetadata()) == 0 && len(cfg.GetFilterState()) == 0
+	return e, ok && len(cfg.GetDynamicMetadata()) == 0 && len(cfg.GetFilterState()) == 0
 }
 
 // regex compiles an expression; equal ones of a table are shared.
@@ -107,7 +107,7 @@ func (c *compiler) regex(cfg *matcherv3.RegexMatcher, at resource.Path) *match.R
 
 // conditions compiles what a RouteMatch asks for besides the path; nil when that is nothing.
 func (c *compiler) conditions(cfg *routev3.RouteMatch, at resource.Path) *conditions {
-	rest := &conditions{grpc: cfg.GetGrpc() != nil, headers: c.headers(cfg.GetHeaders(), at.Field("headers"))}
+	rest := &conditions{grpc: cfg.GetGrpc() != nil, client: clientFrom(cfg.GetTlsContext()), headers: c.headers(cfg.GetHeaders(), at.Field("headers"))}
 	if f := cfg.GetRuntimeFraction(); f != nil {
 		rest.fraction = match.NewFraction(f, c.env.Runtime)
 	}
@@ -127,7 +127,7 @@ func (c *compiler) conditions(cfg *routev3.RouteMatch, at resource.Path) *condit
 		}
 		rest.cookies = append(rest.cookies, m)
 	}
-	if rest.fraction == nil && !rest.grpc && rest.headers == nil && rest.query == nil && rest.cookies == nil {
+	if rest.fraction == nil && !rest.grpc && rest.client == (client{}) && rest.headers == nil && rest.query == nil && rest.cookies == nil {
 		return nil
 	}
 	return rest

@@ -34,6 +34,7 @@ type entry struct {
 type conditions struct {
 	fraction *match.Fraction
 	grpc     bool
+	client   client
 	headers  []*match.Header
 	query    []*match.Query
 	cookies  []*match.Cookie
@@ -86,7 +87,7 @@ func (e *entry) holds(q *query) bool {
 	if c == nil {
 		return true
 	}
-	if c.fraction != nil && !c.fraction.Match(q.random) || c.grpc && !grpc.IsRequest(&q.r.Header) {
+	if c.fraction != nil && !c.fraction.Match(q.random) || c.grpc && !grpc.IsRequest(&q.r.Header) || c.client.failed(q.tls) != "" {
 		return false
 	}
 	for _, h := range c.headers {
@@ -121,6 +122,9 @@ func (e *entry) failed(q *query) string {
 	}
 	if c.grpc && !grpc.IsRequest(&q.r.Header) {
 		return "not a gRPC request"
+	}
+	if why := c.client.failed(q.tls); why != "" {
+		return why
 	}
 	for _, h := range c.headers {
 		if !h.MatchRequest(q.r) {

@@ -54,7 +54,7 @@ func (t *Table) Explain(r *message.Request, info *conn.Info, random uint64) Expl
 		x.take(h.redirect, "require_tls: the request did not come over https", r, random)
 		return x
 	}
-	q := t.query(r, random)
+	q := t.query(r, info, random)
 	for i := range h.entries {
 		e := &h.entries[i]
 		failed := e.failed(&q)

@@ -24,7 +24,7 @@ virtual_hosts:
 	f.Fuzz(func(t *testing.T, authority, path string) {
 		r := get(authority, path)
 		got := table.Match(r, nil, 0)
-		q := table.query(r, 0)
+		q := table.query(r, nil, 0)
 		if e := h.walk(&q); e == nil && got != table.none || e != nil && got != e.route {
 			t.Fatalf("%q: another route than by walking", path)
 		}

@@ -87,7 +87,7 @@ func compileMutation(o format.Options, cfg *corev3.HeaderValueOption) (exchange.
 	if value == "" {
 		value = string(cfg.GetHeader().GetRawValue())
 	}
-	o.OmitEmpty = true
+	o.OmitEmpty, o.OneLine = true, true
 	if m.Value, err = format.Compile(value, o); err != nil {
 		return m, fmt.Errorf("header.value: %w", err)
 	}

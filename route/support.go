@@ -65,12 +65,12 @@ func tables() resource.Support {
 func routes() resource.Support {
 	return resource.Support{
 		pkg + "RouteMatch": resource.Names("prefix path path_separated_prefix safe_regex connect_matcher case_sensitive runtime_fraction headers query_parameters "+
-			"cookies grpc").
+			"cookies grpc tls_context").
 			No("path_match_policy", "use safe_regex").
-			No("tls_context", "there is no TLS yet").
 			No("dynamic_metadata filter_state", "match on a header instead"),
-		pkg + "RouteMatch.GrpcRouteMatchOptions": resource.Fields{},
-		pkg + "RouteMatch.ConnectMatcher":        resource.Fields{},
+		pkg + "RouteMatch.GrpcRouteMatchOptions":  resource.Fields{},
+		pkg + "RouteMatch.TlsContextMatchOptions": resource.Names("presented validated"),
+		pkg + "RouteMatch.ConnectMatcher":         resource.Fields{},
 		pkg + "HeaderMatcher": resource.Names("name exact_match safe_regex_match range_match present_match prefix_match suffix_match contains_match string_match " +
 			"invert_match treat_missing_header_as_empty"),
 		pkg + "QueryParameterMatcher": resource.Names("name string_match present_match"),
@@ -88,7 +88,7 @@ func actions() resource.Support {
 			No("path_rewrite_policy path_rewrite", "use regex_rewrite").
 			No("host_rewrite", "use host_rewrite_literal").
 			No("flush_timeout", "the connection manager's stream idle timeout covers it").
-			No("early_data_policy", "there is no TLS yet").
+			No("early_data_policy", "no early data is taken from clients").
 			No("retry_policy_typed_config", "use retry_policy").
 			No("request_mirror_policies", noMirrors).
 			No("rate_limits include_vh_rate_limits", noLimits).

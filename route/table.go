@@ -50,6 +50,7 @@ type query struct {
 	r      *message.Request
 	path   string // without query, fragment and perhaps parameters
 	random uint64
+	tls    *conn.TLS // of the client's connection; nil without
 }
 
 // Match returns the route that a request takes, never nil: when there is none, a route with neither target, redirect nor direct
@@ -64,14 +65,14 @@ func (t *Table) Match(r *message.Request, info *conn.Info, random uint64) *excha
 	if h.redirect != nil && h.insecure(r) {
 		return h.redirect
 	}
-	q := t.query(r, random)
+	q := t.query(r, info, random)
 	if e := h.find(&q); e != nil {
 		return e.route
 	}
 	return t.none
 }
 
-func (t *Table) query(r *message.Request, random uint64) query {
+func (t *Table) query(r *message.Request, info *conn.Info, random uint64) query {
 	path := match.BarePath(r.Path)
 	if t.ignoreParams {
 		for i := range len(path) {
@@ -81,5 +82,9 @@ func (t *Table) query(r *message.Request, random uint64) query {
 			}
 		}
 	}
-	return query{r, path, random}
+	q := query{r: r, path: path, random: random}
+	if info != nil {
+		q.tls = info.TLS
+	}
+	return q
 }

@@ -180,7 +180,7 @@ func TestTheIndexKeepsTheOrder(t *testing.T) {
 			if rnd.IntN(10) == 0 {
 				r.Method, r.Path = "CONNECT", ""
 			}
-			q := table.query(r, 0)
+			q := table.query(r, nil, 0)
 			if got, want := h.find(&q), h.walk(&q); got != want {
 				t.Fatalf("%s %s: %v, want %v", r.Method, r.Path, got, want)
 			}

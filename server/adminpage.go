@@ -71,7 +71,7 @@ func (p *process) adminState(b *bootstrapv3.Bootstrap, allow func(path string) b
 		Info: admin.Info{
 			Version: p.o.Version, HotRestartVersion: p.o.HotRestartVersion, Started: p.status.start, Options: p.o.commandLine(), Node: p.node,
 		},
-		Ready: p.status.state, Clusters: p.adminClusters, Listeners: p.adminListeners, Dump: p.dump,
+		Ready: p.status.state, Clusters: p.adminClusters, Listeners: p.adminListeners, Dump: p.dump, Certs: p.certs,
 		Live: p.env.Options.Live, Failures: p.env.Options.Failures,
 		Layers: p.adminLayers, SetRuntime: p.layers.modify,
 		Loggers: p.adminLoggers, SetLevel: p.logs.SetLevel,

@@ -12,6 +12,7 @@ import (
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/weftproxy/weft/listener"
 	"github.com/weftproxy/weft/resource"
 	"github.com/weftproxy/weft/snapshot"
 )
@@ -59,8 +60,9 @@ func (p *process) compileSnapshot(prev *snapshot.Snapshot, l *loaded) (snap *sna
 			err = fmt.Errorf("configuration '%s' cannot be compiled, which is a fault of the program: %v", l.name, fault)
 		}
 	}()
-	snap, rejected := snapshot.Compile(prev, l.set, &p.env, p.upstreams)
+	snap, rejected := snapshot.Compile(prev, l.set, &p.env, p.upstreams, p.secrets)
 	l.reject(append(rejected, checkRoot(l.set.Bootstrap)...))
+	l.add(snap.Warnings)
 	return snap, nil
 }
 
@@ -79,12 +81,12 @@ func checkRoot(b *bootstrapv3.Bootstrap) []resource.Rejection {
 // had been tried.
 func (p *process) apply(ctx context.Context, next *generation) error {
 	prev := p.current.Load()
-	if err := p.startClusters(ctx, next); err != nil {
-		p.discard(next)
-		return err
-	}
-	opened, err := p.openListeners(ctx, next)
+	next.snap.PublishSecrets()
+	opened, err := p.open(ctx, next)
 	if err != nil {
+		if prev != nil {
+			prev.snap.PublishSecrets()
+		}
 		p.discard(next)
 		return err
 	}
@@ -96,6 +98,14 @@ func (p *process) apply(ctx context.Context, next *generation) error {
 	}
 	p.retireClusters(prev, next)
 	return nil
+}
+
+// open starts the clusters of a generation and opens its listeners.
+func (p *process) open(ctx context.Context, next *generation) (map[string]*listener.Listener, error) {
+	if err := p.startClusters(ctx, next); err != nil {
+		return nil, err
+	}
+	return p.openListeners(ctx, next)
 }
 
 // errStopping is what a reload gets while the process ends.
@@ -185,7 +195,7 @@ func (p *process) warnFixed(prev, next *generation) {
 // difference says in a few words what a reload has changed.
 func (p *process) difference(prev, next *generation) string {
 	var parts []string
-	for _, kind := range []string{resource.Listener, resource.Cluster} {
+	for _, kind := range []string{resource.Listener, resource.Cluster, resource.Secret} {
 		added, modified, removed := compare(prev.set.All(kind), next.set.All(kind))
 		if n := len(added) + len(modified) + len(removed); n > 0 {
 			parts = append(parts, fmt.Sprintf("%ss +%d ~%d -%d", kind, len(added), len(modified), len(removed)))

@@ -25,6 +25,9 @@ func (p *process) dump() admin.Dump {
 	for _, r := range g.set.All(resource.Cluster) {
 		d.Clusters = append(d.Clusters, g.entry(r))
 	}
+	for _, r := range g.set.All(resource.Secret) {
+		d.Secrets = append(d.Secrets, g.entry(r))
+	}
 	for _, r := range g.set.All(resource.Listener) {
 		d.Listeners = append(d.Listeners, g.entry(r))
 		l, ok := r.Message.(*listenerv3.Listener)

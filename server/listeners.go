@@ -182,4 +182,5 @@ func (p *process) refresh() {
 		connections += l.Connections()
 	}
 	p.status.refresh(int64(connections))
+	p.status.server.firstExpiry.Set(p.firstExpiry())
 }

@@ -62,6 +62,9 @@ func fromBootstrap(b *bootstrapv3.Bootstrap, support resource.Support) *loaded {
 	for i, x := range b.GetStaticResources().GetListeners() {
 		add(resource.Key{Type: resource.Listener, Name: x.GetName()}, x, at.Field("listeners").Index(i))
 	}
+	for i, x := range b.GetStaticResources().GetSecrets() {
+		add(resource.Key{Type: resource.Secret, Name: x.GetName()}, x, at.Field("secrets").Index(i))
+	}
 	set, err := resource.NewSet(b, all)
 	if err != nil {
 		problems.Errorf(at, "", "%v", err)
@@ -79,12 +82,16 @@ func (l *loaded) reject(rejected []resource.Rejection) {
 		}
 	}
 	for _, r := range rejected {
-		problems := slices.DeleteFunc(r.Problems, func(p resource.Problem) bool { return p.Path != "" && known[p.Path] })
-		if l.source != nil {
-			l.source.Annotate(problems)
-		}
-		l.problems = append(l.problems, problems...)
+		l.add(slices.DeleteFunc(r.Problems, func(p resource.Problem) bool { return p.Path != "" && known[p.Path] }))
 	}
+}
+
+// add adds problems that were found in compiling.
+func (l *loaded) add(problems []resource.Problem) {
+	if l.source != nil {
+		l.source.Annotate(problems)
+	}
+	l.problems = append(l.problems, problems...)
 }
 
 // err is nil when no problem is an error.

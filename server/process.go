@@ -18,6 +18,7 @@ import (
 	"github.com/weftproxy/weft/listener"
 	"github.com/weftproxy/weft/observe/accesslog"
 	"github.com/weftproxy/weft/observe/stats"
+	"github.com/weftproxy/weft/transport/secret"
 	"github.com/weftproxy/weft/upstream"
 )
 
@@ -36,7 +37,8 @@ type process struct {
 	node      *corev3.Node
 	env       extension.Env       // of all compiles; not modified after newProcess
 	upstreams upstream.CompileEnv // as env
-	adminAddr string              // "" without an admin page; set before anything else runs
+	secrets   *secret.Store
+	adminAddr string // "" without an admin page; set before anything else runs
 
 	current  atomic.Pointer[generation] // in force; nil until the first is
 	mu       sync.Mutex                 // held while the configuration in force changes
@@ -71,8 +73,9 @@ func newProcess(o Options, logs *logging.Log, registry *extension.Registry, firs
 	settings := &extension.Runtime{}
 	p.layers = newLayers(p.stats, settings)
 	p.layers.load(b)
+	p.secrets = secret.NewStore(secret.Options{Stats: p.stats, Log: p.log})
 	p.env = extension.Env{
-		Stats: p.stats, Log: p.log, Network: o.network(), Registry: registry,
+		Stats: p.stats, Log: p.log, Network: o.network(), Registry: registry, Sockets: registry.Sockets(),
 		Logs: accesslog.NewFiles(accesslog.FilesOptions{
 			FlushInterval: o.FileFlushInterval, FlushSize: o.FileFlushMinSizeKB << 10, Stdout: o.Stdout, Stderr: o.Stderr, Stats: p.stats,
 		}),

@@ -62,6 +62,7 @@ func (p *process) run(ctx context.Context, first *loaded) error {
 	}
 	p.logProblems(first)
 	p.services.Go(func() { p.flush(p.ctx, first.set.Bootstrap.GetStatsFlushInterval().AsDuration()) })
+	p.services.Go(func() { _ = p.secrets.Run(p.ctx) }) // ends with p.ctx
 	if err := p.startAdmin(first.set.Bootstrap); err != nil {
 		p.discard(started)
 		return err

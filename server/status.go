@@ -35,6 +35,7 @@ type serverStats struct {
 	reloadSuccess, reloadFailure                     *stats.Counter
 	concurrency, live, state, uptime, version, epoch *stats.Gauge
 	allocated, heap, physical, connections           *stats.Gauge
+	firstExpiry                                      *stats.Gauge
 }
 
 // clusterManagerStats are the statistics under cluster_manager.
@@ -63,7 +64,8 @@ func newStatus(store *stats.Store, o Options, drain *extension.Drain) *status {
 		reloadSuccess: server.Counter("reload_success"), reloadFailure: server.Counter("reload_failure"),
 		concurrency: server.Gauge("concurrency"), live: server.Gauge("live"), state: server.Gauge("state"), uptime: server.Gauge("uptime"),
 		version: server.Gauge("version"), epoch: server.Gauge("hot_restart_epoch"), allocated: server.Gauge("memory_allocated"),
-		heap: server.Gauge("memory_heap_size"), physical: server.Gauge("memory_physical_size"), connections: server.Gauge("total_connections"),
+		firstExpiry: server.Gauge("days_until_first_cert_expiring"),
+		heap:        server.Gauge("memory_heap_size"), physical: server.Gauge("memory_physical_size"), connections: server.Gauge("total_connections"),
 	}
 	s.initTime = server.Histogram("initialization_time_ms")
 	clusters := store.Scope("cluster_manager.")
@@ -86,7 +88,7 @@ func newStatus(store *stats.Store, o Options, drain *extension.Drain) *status {
 	s.server.concurrency.Set(int64(runtime.GOMAXPROCS(0)))
 	s.server.epoch.Set(int64(o.RestartEpoch))
 	s.server.version.Set(revision())
-	server.Gauge("days_until_first_cert_expiring").Set(math.MaxUint32) // what Envoy says when there is no certificate
+	s.server.firstExpiry.Set(math.MaxUint32) // what Envoy says when there is no certificate
 	s.set(adminv3.ServerInfo_PRE_INITIALIZING)
 	return s
 }

@@ -4,6 +4,7 @@ package snapshot
 import (
 	"github.com/weftproxy/weft/listener"
 	"github.com/weftproxy/weft/resource"
+	"github.com/weftproxy/weft/transport/secret"
 	"github.com/weftproxy/weft/upstream"
 )
 
@@ -13,7 +14,9 @@ type Snapshot struct {
 	Set       *resource.Set
 	Listeners map[string]*listener.Config
 	Clusters  *upstream.Table
+	Warnings  []resource.Problem // found in what was compiled anew, and no reason to reject it
 
+	secrets   map[string]part[*secret.Static]
 	clusters  map[string]part[*upstream.Cluster]
 	listeners map[string]part[*listener.Config]
 }
@@ -22,6 +25,15 @@ type Snapshot struct {
 type part[T any] struct {
 	hash  uint64
 	value T
+	names []secret.Ref // the secrets that it names; listeners know theirs
+}
+
+// PublishSecrets gives all who name a static secret its content in this snapshot. It comes before the new clusters start, which may need
+// it; to take it back is to publish the secrets of the snapshot before.
+func (s *Snapshot) PublishSecrets() {
+	for _, p := range s.secrets {
+		p.value.Publish()
+	}
 }
 
 // Publish puts the snapshot's routes, filters and clusters into effect for the handlers of its listeners. New clusters should be warm,

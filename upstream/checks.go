@@ -5,7 +5,9 @@ import (
 	"errors"
 
 	"github.com/weftproxy/weft/observe/stats"
+	"github.com/weftproxy/weft/protocol/auto"
 	"github.com/weftproxy/weft/protocol/http2"
+	"github.com/weftproxy/weft/transport/socket"
 	"github.com/weftproxy/weft/upstream/health"
 	"github.com/weftproxy/weft/upstream/pool"
 )
@@ -45,6 +47,19 @@ func (h *Host) checked() health.Target {
 	t := health.Target{Network: h.from.network, Address: h.Address(), Port: h.from.check.port, Hostname: h.from.check.hostname}
 	if h.from.check.address != "" {
 		t.Network, t.Address = "tcp", h.from.check.address
+	}
+	o, via := h.cluster.Config.Health, h.from.via
+	if o.SocketMatch != nil {
+		via = h.cluster.sockets.choose(o.SocketMatch, nil)
+	}
+	t.Transport = pool.Transport{Socket: via.socket, Options: socket.Options{ALPN: o.ALPN, HostName: h.from.hostname}}
+	switch {
+	case o.HTTP != nil && o.HTTP.Negotiated:
+		t.Transport.Options.Fallback = alpnAuto
+	case o.GRPC != nil, o.HTTP != nil && o.HTTP.HTTP2:
+		t.Transport.Options.Fallback = alpnHTTP2
+	case o.HTTP != nil:
+		t.Transport.Options.Fallback = alpnHTTP1
 	}
 	return t
 }
@@ -138,6 +153,13 @@ func (c *Cluster) newChecker() *health.Checker {
 		Stats: stats.NewGroup[health.Stats](c.scope.Scope("health_check.")).Lane(0), Used: c.used,
 	}
 	switch o := c.Config.Health; {
+	case o.HTTP != nil && o.HTTP.Negotiated:
+		h1, h2 := c.env.HTTP1(c.Config.HTTP.Client), c.env.HTTP2(http2.ClientOptions{Options: c.Config.HTTP.http2Options()})
+		other := h1
+		if o.HTTP.HTTP2 {
+			other = h2
+		}
+		h.Client = auto.NewClient(h1, h2, other)
 	case o.GRPC != nil, o.HTTP != nil && o.HTTP.HTTP2:
 		h.Client = c.env.HTTP2(http2.ClientOptions{Options: c.Config.HTTP.http2Options()})
 	case o.HTTP != nil:

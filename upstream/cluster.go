@@ -8,6 +8,7 @@ import (
 
 	"github.com/weftproxy/weft/observe/stats"
 	"github.com/weftproxy/weft/protocol"
+	"github.com/weftproxy/weft/protocol/auto"
 	"github.com/weftproxy/weft/protocol/http2"
 	"github.com/weftproxy/weft/upstream/balance"
 	"github.com/weftproxy/weft/upstream/health"
@@ -26,6 +27,7 @@ type Cluster struct {
 	members *stats.Group[memberStats]
 	limits  *stats.Group[breakerStats]
 	hosts   atomic.Pointer[HostSet]
+	sockets sockets
 
 	breakersOnce sync.Once
 	breakers     *[2]pool.Breaker
@@ -147,6 +149,12 @@ func (c *Cluster) poolOptions(v protocol.Version) *pool.Options {
 			c.pools[1] = new(o)
 			c.pools[1].Client, c.pools[1].Version = c.env.HTTP2(c.http2Client()), protocol.HTTP2
 			c.pools[1].MaxStreams = int(h.HTTP2.MaxStreams)
+		}
+		if h.Auto() {
+			c.pools[0] = new(o)
+			h1 := c.env.HTTP1(h.Client)
+			c.pools[0].Client = auto.NewClient(h1, c.pools[1].Client, h1)
+			c.pools[0].MaxStreams = c.pools[1].MaxStreams
 		}
 		if c.pools[poolOf(h.Version)] == nil {
 			c.pools[poolOf(h.Version)] = &o // for TCP only

@@ -171,7 +171,7 @@ typed_extension_protocol_options:
 	if o.StatName != "other" || c.Scope().Prefix() != "cluster.other." || o.ConnectTimeout.Seconds() != 0.25 || o.BufferLimit != 4096 || o.PerHost != 7 {
 		t.Errorf("%+v", o)
 	}
-	if want := (HTTP{protocol.HTTP11, false, HTTP1Options{20, 10 << 10, true, true, false, false}, nil, 0, 60e9, 5, 3e9}); o.HTTP != want {
+	if want := (HTTP{Version: protocol.HTTP11, Client: HTTP1Options{20, 10 << 10, true, true, false, false}, MaxDuration: 60e9, MaxRequests: 5, MaxStream: 3e9}); o.HTTP != want {
 		t.Errorf("HTTP options %+v, want %+v", o.HTTP, want)
 	}
 	if want := (Thresholds{Connections: 1, Pending: 2, Requests: 3, Retries: 4, TrackRemaining: true}); o.Breakers[0] != want {

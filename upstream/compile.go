@@ -16,6 +16,8 @@ import (
 	"github.com/weftproxy/weft/protocol/http2"
 	"github.com/weftproxy/weft/resource"
 	"github.com/weftproxy/weft/transport"
+	"github.com/weftproxy/weft/transport/secret"
+	"github.com/weftproxy/weft/transport/socket"
 	"github.com/weftproxy/weft/upstream/discovery"
 	"github.com/weftproxy/weft/upstream/health"
 )
@@ -30,6 +32,10 @@ type CompileEnv struct {
 	HTTP2    func(http2.ClientOptions) protocol.Client // nil where HTTP/2 is not spoken
 	NextID   func() uint64                             // numbers connections; nil leaves them without
 	Bind     *corev3.BindConfig                        // the bootstrap's cluster_manager.upstream_bind_config, for clusters without their own
+
+	Sockets *socket.Registry                         // the transport sockets there are; nil: raw_buffer only
+	Secrets *secret.View                             // of the configuration that is being compiled; nil where no transport socket needs one
+	Runtime func(key string) (value string, ok bool) // nil: nothing is set
 }
 
 // Envoy's defaults.
@@ -51,14 +57,17 @@ type compiler struct {
 // Compile compiles a Cluster message, which Check has passed. It does no I/O and starts nothing. What is wrong goes to p; where that
 // has errors the result is not to be used.
 func Compile(env CompileEnv, m *clusterv3.Cluster, at resource.Path, p *resource.Problems) *Cluster {
+	if env.Log == nil {
+		env.Log = slog.New(slog.DiscardHandler)
+	}
 	c := &Cluster{Name: m.GetName(), Config: compileConfig(env, m, at, p), env: env}
+	c.env.Secrets = nil // it is of this compilation
+	c.scope = env.Stats.Scope("cluster."+c.Config.StatName+".", stats.Tag{Name: "envoy.cluster_name", Value: c.Config.StatName})
+	c.compileSockets(env, m, at, p)
 	if p.HasErrors() {
+		c.scope.Close()
 		return c
 	}
-	if c.env.Log == nil {
-		c.env.Log = slog.New(slog.DiscardHandler)
-	}
-	c.scope = env.Stats.Scope("cluster."+c.Config.StatName+".", stats.Tag{Name: "envoy.cluster_name", Value: c.Config.StatName})
 	c.traffic = stats.NewGroup[Stats](c.scope)
 	c.members = stats.NewGroup[memberStats](c.scope)
 	c.limits = stats.NewGroup[breakerStats](c.scope)
@@ -236,6 +245,8 @@ func (x *compiler) checks(env CompileEnv) {
 	x.c.Health = health.Compile(checks[0], at.Index(0), x.p)
 	at = at.Index(0)
 	switch h := x.c.Health; {
+	case h.HTTP != nil && h.HTTP.Negotiated && (env.HTTP1 == nil || env.HTTP2 == nil):
+		x.p.Unsupported(at.Field("http_health_check").Field("use_alpn_protocol"), "there is no HTTP client")
 	case h.HTTP != nil && !h.HTTP.HTTP2 && env.HTTP1 == nil:
 		x.p.Unsupported(at.Field("http_health_check"), "there is no HTTP client")
 	case h.HTTP != nil && h.HTTP.HTTP2 && env.HTTP2 == nil:

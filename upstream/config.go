@@ -57,7 +57,7 @@ type Config struct {
 
 // HTTP is how a cluster's HTTP connections are used.
 type HTTP struct {
-	Version     protocol.Version // HTTP11, or HTTP2 with prior knowledge
+	Version     protocol.Version // HTTP11, or HTTP2 with prior knowledge; VersionUnknown: the TLS handshake decides (auto_config)
 	Follow      bool             // use_downstream_protocol_config: the request's version decides instead
 	Client      HTTP1Options
 	HTTP2       *http2.Options // nil where HTTP/2 is not spoken
@@ -65,7 +65,17 @@ type HTTP struct {
 	MaxDuration time.Duration  // of a connection; 0: unlimited
 	MaxRequests int64          // a connection; 0: unlimited
 	MaxStream   time.Duration  // max_stream_duration; 0: unlimited
+
+	AutoSNI   bool   // auto_sni: connections ask for the name that the request is for
+	AutoSAN   bool   // auto_san_validation: and their certificate has to have it
+	SNIHeader string // override_auto_sni_header: has that name, where the request has it; "" for none
 }
+
+// Auto reports whether the TLS handshake decides on the version.
+func (h *HTTP) Auto() bool { return h.Version == protocol.VersionUnknown }
+
+// Named reports whether connections depend on the name that a request is for.
+func (h *HTTP) Named() bool { return h.AutoSNI || h.AutoSAN }
 
 // http2Options returns the options of an HTTP/2 codec; the defaults where the cluster has none.
 func (h *HTTP) http2Options() http2.Options {

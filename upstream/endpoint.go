@@ -23,8 +23,17 @@ type endpoint struct {
 	weight           uint32
 	status           Health // what the configuration says of its health
 	metadata         map[string]map[string]any
+	via              *socketChoice
 	canary           bool
 	locality         *locality
+}
+
+// facts returns the endpoint's metadata, or else its locality's.
+func (e *endpoint) facts() map[string]map[string]any {
+	if e.metadata == nil {
+		return e.locality.metadata
+	}
+	return e.metadata
 }
 
 // checkAt is the endpoint's health_check_config.
@@ -40,6 +49,7 @@ type locality struct {
 	Region, Zone, SubZone string
 	weight                uint32
 	priority              int
+	metadata              map[string]map[string]any
 }
 
 // An endpointCompiler compiles the load assignment of one cluster.
@@ -63,10 +73,10 @@ func (e *endpointCompiler) assignment(m *endpointv3.ClusterLoadAssignment, at re
 			continue
 		}
 		seen[l.priority], highest = true, max(highest, l.priority)
-		metadata := metadataOf(group.GetMetadata())
+		l.metadata = metadataOf(group.GetMetadata())
 		sum := uint64(0)
 		for j, m := range group.GetLbEndpoints() {
-			e.endpoint(m, l, metadata, at.Field("lb_endpoints").Index(j))
+			e.endpoint(m, l, at.Field("lb_endpoints").Index(j))
 			sum += uint64(m.GetLoadBalancingWeight().GetValue())
 		}
 		if sum > math.MaxUint32 {
@@ -84,7 +94,7 @@ func (e *endpointCompiler) assignment(m *endpointv3.ClusterLoadAssignment, at re
 	}
 }
 
-func (e *endpointCompiler) endpoint(m *endpointv3.LbEndpoint, l *locality, inherited map[string]map[string]any, at resource.Path) {
+func (e *endpointCompiler) endpoint(m *endpointv3.LbEndpoint, l *locality, at resource.Path) {
 	ep := m.GetEndpoint()
 	at = at.Field("endpoint")
 	if ep == nil {
@@ -95,10 +105,7 @@ func (e *endpointCompiler) endpoint(m *endpointv3.LbEndpoint, l *locality, inher
 	if w := m.GetLoadBalancingWeight(); w != nil {
 		out.weight = max(w.GetValue(), 1)
 	}
-	if out.metadata == nil {
-		out.metadata = inherited
-	}
-	out.canary, _ = out.metadata["envoy.lb"]["canary"].(bool)
+	out.canary, _ = out.facts()["envoy.lb"]["canary"].(bool)
 	switch m.GetHealthStatus() {
 	case corev3.HealthStatus_UNHEALTHY, corev3.HealthStatus_TIMEOUT:
 		out.status = FailedEDSHealth

@@ -16,8 +16,10 @@ type Host struct {
 	at      atomic.Pointer[place] // nil: as from says. LOGICAL_DNS hosts move
 	health  atomic.Uint32
 	pools   [2]atomic.Pointer[pool.Pool] // by poolOf; nil until used
+	apart   atomic.Pointer[apart]        // pools of connections that not all requests can share; nil until used
 	stats   pool.HostStats
-	stop    func() // ends its health check; guarded by cluster.mu
+	gone    atomic.Bool // it is no longer one of the cluster's hosts
+	stop    func()      // ends its health check; guarded by cluster.mu
 }
 
 // A place is an address. Immutable.
@@ -64,7 +66,15 @@ func (h *Host) Locality() (region, zone, subZone string) {
 }
 
 // Metadata returns the endpoint's metadata, or else its locality's. It must not be changed.
-func (h *Host) Metadata() map[string]map[string]any { return h.from.metadata }
+func (h *Host) Metadata() map[string]map[string]any { return h.from.facts() }
+
+// Scheme returns https where what is sent to the host is encrypted, else http.
+func (h *Host) Scheme() string {
+	if h.from.via.Secure {
+		return "https"
+	}
+	return "http"
+}
 
 // Health returns why the host gets no traffic, or less.
 func (h *Host) Health() Health { return Health(h.health.Load()) }
@@ -83,14 +93,14 @@ func poolOf(v protocol.Version) int {
 // Pool returns the host's connections: of the version that the cluster is configured for, HTTP/1.1 where the downstream decides.
 func (h *Host) Pool() *pool.Pool { return h.poolOf(h.cluster.Config.HTTP.Version) }
 
-// PoolFor returns the host's connections for a request that came by the downstream protocol, as %PROTOCOL% prints it. That counts where the
-// cluster's protocol follows it (use_downstream_protocol_config).
-func (h *Host) PoolFor(downstream string) *pool.Pool {
+// version returns what is spoken to the host for a request that came by the downstream protocol, as %PROTOCOL% prints it. That counts where
+// the cluster's protocol follows it (use_downstream_protocol_config).
+func (h *Host) version(downstream string) protocol.Version {
 	c := &h.cluster.Config.HTTP
 	if c.Follow && downstream == protocol.HTTP2.String() {
-		return h.poolOf(protocol.HTTP2)
+		return protocol.HTTP2
 	}
-	return h.poolOf(c.Version)
+	return c.Version
 }
 
 func (h *Host) poolOf(v protocol.Version) *pool.Pool {
@@ -98,15 +108,18 @@ func (h *Host) poolOf(v protocol.Version) *pool.Pool {
 	if p := at.Load(); p != nil {
 		return p
 	}
-	p := pool.New(h.cluster.poolOptions(v), h.target, &h.stats)
+	p := pool.New(h.cluster.poolOptions(v), h.target, &h.stats, h.transport(v))
 	if !at.CompareAndSwap(nil, p) {
 		return at.Load()
 	}
-	if h.cluster.draining.Load() {
+	if h.leaves() {
 		p.Drain()
 	}
 	return p
 }
+
+// leaves reports whether the host, or its whole cluster, is on its way out: new connections serve once.
+func (h *Host) leaves() bool { return h.gone.Load() || h.cluster.draining.Load() }
 
 // eachPool calls do for the pools that were made.
 func (h *Host) eachPool(do func(*pool.Pool)) {
@@ -115,16 +128,16 @@ func (h *Host) eachPool(do func(*pool.Pool)) {
 			do(p)
 		}
 	}
+	if a := h.apart.Load(); a != nil {
+		a.each(do)
+	}
 }
 
 // idle reports whether the host has no connection.
 func (h *Host) idle() bool {
-	for i := range h.pools {
-		if p := h.pools[i].Load(); p != nil && !p.Empty() {
-			return false
-		}
-	}
-	return true
+	all := true
+	h.eachPool(func(p *pool.Pool) { all = all && p.Empty() })
+	return all
 }
 
 func (h *Host) target() (network, address string) { return h.from.network, h.Address() }

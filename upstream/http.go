@@ -19,6 +19,8 @@ type httpOptions struct {
 	h2     *corev3.Http2ProtocolOptions // nil: HTTP/2 was not mentioned
 	h2at   resource.Path
 	follow bool // the downstream's version decides
+	auto   bool // the TLS handshake decides
+	names  *corev3.UpstreamHttpProtocolOptions
 }
 
 // httpOptions takes the options from typed_extension_protocol_options, or else from the deprecated fields of the cluster. It reports false
@@ -30,6 +32,7 @@ func (x *compiler) httpOptions() (o httpOptions, ok bool) {
 			common: x.m.GetCommonHttpProtocolOptions(), h1: x.m.GetHttpProtocolOptions(), h2: x.m.GetHttp2ProtocolOptions(),
 			h2at:   x.at.Field("http2_protocol_options"),
 			follow: x.m.GetProtocolSelection() == clusterv3.Cluster_USE_DOWNSTREAM_PROTOCOL,
+			names:  x.m.GetUpstreamHttpProtocolOptions(),
 		}, true
 	}
 	at := x.at.Field("typed_extension_protocol_options").Key(optionsKey)
@@ -38,7 +41,7 @@ func (x *compiler) httpOptions() (o httpOptions, ok bool) {
 		x.p.Errorf(at, "", "%v", err)
 		return o, false
 	}
-	o.common = m.GetCommonHttpProtocolOptions()
+	o.common, o.names = m.GetCommonHttpProtocolOptions(), m.GetUpstreamHttpProtocolOptions()
 	switch how := m.GetUpstreamProtocolOptions().(type) {
 	case *upstreamhttpv3.HttpProtocolOptions_ExplicitHttpConfig_:
 		at = at.Field("explicit_http_config")
@@ -47,6 +50,10 @@ func (x *compiler) httpOptions() (o httpOptions, ok bool) {
 		at = at.Field("use_downstream_protocol_config")
 		o.h1, o.h2 = how.UseDownstreamProtocolConfig.GetHttpProtocolOptions(), how.UseDownstreamProtocolConfig.GetHttp2ProtocolOptions()
 		o.follow = true
+	case *upstreamhttpv3.HttpProtocolOptions_AutoConfig:
+		at = at.Field("auto_config")
+		o.h1, o.h2 = how.AutoConfig.GetHttpProtocolOptions(), how.AutoConfig.GetHttp2ProtocolOptions()
+		o.auto = true
 	case nil:
 		x.p.Errorf(at, "explicit_http_config: {http_protocol_options: {}}",
 			"one of explicit_http_config, use_downstream_protocol_config, auto_config is required")
@@ -85,13 +92,15 @@ func (x *compiler) http(env CompileEnv) {
 	h.Client.EnableTrailers = h1.GetEnableTrailers()
 	h.Client.AllowChunkedLength = h1.GetAllowChunkedLength()
 	h.Client.FullURL = h1.GetSendFullyQualifiedUrl()
+	h.AutoSNI, h.AutoSAN = o.names.GetAutoSni(), o.names.GetAutoSanValidation()
+	h.SNIHeader = o.names.GetOverrideAutoSniHeader()
 	x.http2(env, o)
 }
 
 // http2 compiles what HTTP/2 needs, where it is spoken.
 func (x *compiler) http2(env CompileEnv, o httpOptions) {
 	h := &x.c.HTTP
-	if o.h2 == nil && !o.follow {
+	if o.h2 == nil && !o.follow && !o.auto {
 		return
 	}
 	if env.HTTP2 == nil {
@@ -101,7 +110,12 @@ func (x *compiler) http2(env CompileEnv, o httpOptions) {
 	h2 := HTTP2Options(o.h2)
 	h2.MaxHeaders, h2.MaxHeaderBytes = h.Client.MaxHeaders, h.Client.MaxHeaderBytes
 	h.HTTP2, h.Follow = &h2, o.follow
-	if !o.follow {
+	switch {
+	case o.auto && env.HTTP1 == nil:
+		x.p.Unsupported(o.h2at, "there is no HTTP/1 client")
+	case o.auto:
+		h.Version = protocol.VersionUnknown
+	case !o.follow:
 		h.Version = protocol.HTTP2
 	}
 }

@@ -86,7 +86,7 @@ func TestHTTP2Options(t *testing.T) {
 
 func TestHTTPOptionsAreRefused(t *testing.T) {
 	for _, tt := range []struct{ cluster, want string }{
-		{typed("auto_config: {}"), "auto_config"},
+		{typed("auto_config: {http3_protocol_options: {}}"), "http3_protocol_options"},
 		{typed("explicit_http_config: {http3_protocol_options: {}}"), "explicit_http_config.http3_protocol_options"},
 		{typed("use_downstream_protocol_config: {http3_protocol_options: {}}"), "use_downstream_protocol_config.http3_protocol_options"},
 		{typed("explicit_http_config: {}"), "explicit_http_config.protocol_config: value is required"},
@@ -138,8 +138,8 @@ func TestThePoolSpeaksTheVersionOfTheClusterOrTheRequest(t *testing.T) {
 			}
 			for i, got := range []func() error{
 				func() error { _, err := h.Pool().Acquire(t.Context(), 0, 0); return err },
-				func() error { _, err := h.PoolFor("HTTP/1.1").Acquire(t.Context(), 0, 0); return err },
-				func() error { _, err := h.PoolFor("HTTP/2").Acquire(t.Context(), 0, 0); return err },
+				func() error { _, err := h.Acquire(t.Context(), &Demand{Protocol: "HTTP/1.1"}); return err },
+				func() error { _, err := h.Acquire(t.Context(), &Demand{Protocol: "HTTP/2"}); return err },
 			} {
 				want := []string{tt.plain, tt.h1, tt.h2}[i]
 				if err := got(); err == nil || !strings.Contains(err.Error(), "opened by "+want) {
@@ -154,11 +154,11 @@ func TestBothPoolsOfAHostAreDrained(t *testing.T) {
 	w := bilingual(t)
 	c := w.start(typed("use_downstream_protocol_config: {}"))
 	h := c.Hosts().All()[0]
-	h.PoolFor("HTTP/1.1")
+	h.poolOf(h.version("HTTP/1.1"))
 	if n := len(c.allPools()); n != 1 {
 		t.Errorf("%d pools", n)
 	}
-	h.PoolFor("HTTP/2")
+	h.poolOf(h.version("HTTP/2"))
 	if n := len(c.allPools()); n != 2 {
 		t.Errorf("%d pools", n)
 	}

@@ -31,6 +31,7 @@ func (c *Cluster) Start(ctx context.Context) {
 	c.account(c.Hosts())
 	lane.MembershipChange.Add(uint64(c.Hosts().Len()))
 	lane.WarmingState.Set(0)
+	c.countSockets(c.Hosts().All())
 	if tracks(c.Config) {
 		c.Breaker(0) // so that the remaining_ gauges show the limits
 	}
@@ -151,6 +152,7 @@ func (c *Cluster) move(i int, answers []discovery.Answer) bool {
 		return false
 	}
 	c.found[i] = []*Host{c.newHost(e, to)}
+	c.countSockets(c.found[i])
 	c.watch(c.found[i])
 	c.members.Lane(0).MembershipChange.Inc()
 	return true
@@ -196,6 +198,7 @@ func (c *Cluster) replace(i int, answers []discovery.Answer) bool {
 	}
 	c.members.Lane(0).MembershipChange.Inc()
 	c.found[i] = next
+	c.countSockets(fresh)
 	c.watch(fresh)
 	c.drop(gone)
 	return true
@@ -214,6 +217,7 @@ func (c *Cluster) drop(gone []*Host) {
 			h.stop = nil
 		}
 		used := false
+		h.gone.Store(true)
 		h.eachPool(func(p *pool.Pool) { p.Drain(); used = true })
 		if used {
 			c.leaving = append(c.leaving, h)

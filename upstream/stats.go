@@ -74,6 +74,8 @@ type memberStats struct {
 	MembershipExcluded stats.Gauge   `stat:"membership_excluded"`
 	MaxHostWeight      stats.Gauge   `stat:"max_host_weight"`
 
+	DefaultSocket stats.Counter `stat:"default.total_match_count"`
+
 	LBSubsetsActive          stats.Gauge   `stat:"lb_subsets_active"`
 	LBSubsetsCreated         stats.Counter `stat:"lb_subsets_created"`
 	LBSubsetsFallback        stats.Counter `stat:"lb_subsets_fallback"`

@@ -4,7 +4,6 @@ import "github.com/weftproxy/weft/resource"
 
 const (
 	later   = "not supported yet"
-	noTLS   = "TLS to upstreams is not supported yet"
 	noEDS   = "name the endpoints in load_assignment"
 	noHTTP3 = "HTTP/3 is not supported yet"
 	policy  = "envoy.extensions.load_balancing_policies."
@@ -29,9 +28,10 @@ func Support() resource.Support {
 		pkg + "Cluster.RefreshRate":        resource.Names("base_interval max_interval"),
 		pkg + "CircuitBreakers":            resource.Names("thresholds per_host_thresholds"),
 		pkg + "CircuitBreakers.Thresholds": resource.Names("priority max_connections max_pending_requests max_requests max_retries retry_budget track_remaining").
-			No("max_connection_pools", "a host has one pool"),
+			No("max_connection_pools", "a host has at most 512 pools"),
 		pkg + "CircuitBreakers.Thresholds.RetryBudget": resource.Names("budget_percent min_retry_concurrency").No("budget_interval", later),
 		pkg + "TrackClusterStats":                      resource.Fields{}.No("timeout_budgets request_response_sizes per_endpoint_stats", later),
+		pkg + "Cluster.TransportSocketMatch":           resource.Names("name match transport_socket"),
 		pkg + "UpstreamConnectionOptions": resource.Names("tcp_keepalive").
 			No("set_local_interface_name_on_upstream_connections", "").No("happy_eyeballs_config", "addresses are tried one by one, as hosts"),
 		pkg + "LoadBalancingPolicy":        resource.Fields{}.YesBut("policies", "the first one counts"),
@@ -48,21 +48,19 @@ func Support() resource.Support {
 func cluster() resource.Fields {
 	return resource.Names(`name alt_stat_name type connect_timeout per_connection_buffer_limit_bytes lb_policy load_assignment
 		max_requests_per_connection circuit_breakers common_http_protocol_options http_protocol_options http2_protocol_options
-		protocol_selection typed_extension_protocol_options dns_refresh_rate dns_jitter dns_failure_refresh_rate respect_dns_ttl dns_lookup_family
+		protocol_selection upstream_http_protocol_options transport_socket transport_socket_matches typed_extension_protocol_options dns_refresh_rate dns_jitter dns_failure_refresh_rate respect_dns_ttl dns_lookup_family
 		dns_resolvers use_tcp_for_dns_lookups dns_resolution_config wait_for_warm_on_init upstream_bind_config
 		least_request_lb_config round_robin_lb_config common_lb_config metadata upstream_connection_options
 		close_connections_on_host_health_failure ignore_health_on_host_removal load_balancing_policy track_cluster_stats`).
 		YesBut("health_checks", "one for each cluster").
 		YesBut("typed_dns_resolver_config", "every kind means the built-in resolver").
-		YesBut("transport_socket", "raw_buffer only").
 		YesBut("lb_policy=LEAST_REQUEST", "where weights differ, hosts are drawn by weight and compared by load").
 		No("type=EDS", noEDS).No("type=ORIGINAL_DST", later).
 		No("lb_policy=RING_HASH lb_policy=MAGLEV lb_policy=CLUSTER_PROVIDED", "ROUND_ROBIN, LEAST_REQUEST or RANDOM").
 		No("lb_policy=LOAD_BALANCING_POLICY_CONFIG", "leave lb_policy out and give load_balancing_policy").
 		No("cluster_type", "use type").
 		No("eds_cluster_config", noEDS).
-		No("transport_socket_matches transport_socket_matcher", noTLS).
-		No("upstream_http_protocol_options", noTLS).
+		No("transport_socket_matcher", "use transport_socket_matches").
 		NoEffect("cleanup_interval", "it is for ORIGINAL_DST clusters").
 		No("per_connection_buffer_high_watermark_timeout", later).
 		No("stats_matcher", "use the bootstrap's stats_config").
@@ -99,12 +97,12 @@ func checks() resource.Support {
 			no_traffic_healthy_interval unhealthy_interval unhealthy_edge_interval healthy_edge_interval`).
 			No("custom_health_check", "http_health_check, tcp_health_check or grpc_health_check").
 			No("event_log_path event_logger event_service always_log_health_check_failures always_log_health_check_success", "health events are not logged").
-			No("tls_options transport_socket_match_criteria", noTLS),
+			Yes("tls_options transport_socket_match_criteria"),
+		pkg + "HealthCheck.TlsOptions": resource.Names("alpn_protocols"),
 		pkg + "HealthCheck.HttpHealthCheck": resource.Names(`host path receive response_buffer_size request_headers_to_add
-			request_headers_to_remove expected_statuses retriable_statuses codec_client_type`).
+			request_headers_to_remove expected_statuses retriable_statuses codec_client_type use_alpn_protocol`).
 			YesBut("method", "CONNECT is refused").
 			No("codec_client_type=HTTP3", noHTTP3).
-			No("use_alpn_protocol", noTLS).
 			No("service_name_matcher send", ""),
 		pkg + "HealthCheck.GrpcHealthCheck": resource.Names("service_name authority initial_metadata"),
 		pkg + "HealthCheck.TcpHealthCheck":  resource.Names("send receive").No("proxy_protocol_config", later),
@@ -117,12 +115,14 @@ func extensions() resource.Support {
 		return resource.Names("locality_lb_config "+fields).No("slow_start_config", later)
 	}
 	return resource.Support{
-		optionsKey: resource.Names("common_http_protocol_options explicit_http_config use_downstream_protocol_config").
-			No("upstream_http_protocol_options", noTLS).
-			No("auto_config", "it is for TLS, which is not supported to upstreams yet; use explicit_http_config").
+		optionsKey: resource.Names("common_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config").
+			Yes("upstream_http_protocol_options").
 			No("http_filters header_validation_config outlier_detection request_mirror_policies hash_policy retry_policy", later),
-		optionsKey + ".ExplicitHttpConfig":      resource.Names("http_protocol_options http2_protocol_options").No("http3_protocol_options", noHTTP3),
-		optionsKey + ".UseDownstreamHttpConfig": resource.Names("http_protocol_options http2_protocol_options").No("http3_protocol_options", noHTTP3),
+		optionsKey + ".ExplicitHttpConfig": resource.Names("http_protocol_options http2_protocol_options").No("http3_protocol_options", noHTTP3),
+		optionsKey + ".AutoHttpConfig": resource.Names("http_protocol_options http2_protocol_options").
+			No("http3_protocol_options alternate_protocols_cache_options", noHTTP3),
+		"envoy.config.core.v3.UpstreamHttpProtocolOptions": resource.Names("auto_sni auto_san_validation override_auto_sni_header"),
+		optionsKey + ".UseDownstreamHttpConfig":            resource.Names("http_protocol_options http2_protocol_options").No("http3_protocol_options", noHTTP3),
 
 		policy + "round_robin.v3.RoundRobin": slow(""),
 		policy + "random.v3.Random":          resource.Names("locality_lb_config"),

@@ -21,6 +21,9 @@ const (
 type Options struct {
 	// OmitEmpty prints nothing instead of "-", and leaves members out of JSON objects. Header values are compiled with it.
 	OmitEmpty bool
+	// OneLine escapes control characters of every operator of a text, not only where a peer may have sent them. Header values are
+	// compiled with it as well: no value ends its field.
+	OneLine bool
 	// Strings prints every value of a JSON format as a string.
 	Strings bool
 	// Getenv looks up %ENVIRONMENT(X)% at compile time; nil: no variable is set.

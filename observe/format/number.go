@@ -82,18 +82,17 @@ var moments = map[string]moment{"DS_RX_BEG": began, "DS_RX_END": requestDone, "U
 
 // timeOperators print durations and points in time. Immutable.
 var timeOperators = map[string]definition{
-	"DURATION":                     duration(began, now),
-	"REQUEST_DURATION":             duration(began, requestDone),
-	"REQUEST_TX_DURATION":          duration(began, upstreamSent),
-	"RESPONSE_DURATION":            duration(began, upstreamFirst),
-	"RESPONSE_TX_DURATION":         duration(upstreamFirst, done),
-	"COMMON_DURATION":              {needArgs, compileCommonDuration},
-	"START_TIME":                   clock(startTime, time.UTC),
-	"START_TIME_LOCAL":             clock(startTime, time.Local),
-	"EMIT_TIME":                    clock(emitTime, time.UTC),
-	"EMIT_TIME_LOCAL":              clock(emitTime, time.Local),
-	"DOWNSTREAM_PEER_CERT_V_START": clock(certStart, time.UTC),
-	"DOWNSTREAM_PEER_CERT_V_END":   clock(certEnd, time.UTC),
+	"DURATION":                      duration(began, now),
+	"REQUEST_DURATION":              duration(began, requestDone),
+	"REQUEST_TX_DURATION":           duration(began, upstreamSent),
+	"RESPONSE_DURATION":             duration(began, upstreamFirst),
+	"RESPONSE_TX_DURATION":          duration(upstreamFirst, done),
+	"DOWNSTREAM_HANDSHAKE_DURATION": {noArgs, compileHandshake},
+	"COMMON_DURATION":               {needArgs, compileCommonDuration},
+	"START_TIME":                    clock(startTime, time.UTC),
+	"START_TIME_LOCAL":              clock(startTime, time.Local),
+	"EMIT_TIME":                     clock(emitTime, time.UTC),
+	"EMIT_TIME_LOCAL":               clock(emitTime, time.Local),
 }
 
 func duration(from, to moment) definition {
@@ -111,6 +110,17 @@ func runDuration(o *operator, dst []byte, e *observe.Entry) ([]byte, bool) {
 		return dst, false
 	}
 	return strconv.AppendInt(dst, (to-from)/int64(o.unit), 10), true
+}
+
+// compileHandshake prints how long it took from the beginning of the connection to the end of its handshake. As in Envoy that is known of
+// TCP connections only, not of exchanges on one.
+func compileHandshake(command, Options) (*operator, error) {
+	return &operator{kind: kindNumber, run: func(_ *operator, dst []byte, e *observe.Entry) ([]byte, bool) {
+		if e.Conn == nil || e.Conn.HandshakeDuration == 0 || e.Record != nil && e.Record.Protocol != "" {
+			return dst, false
+		}
+		return strconv.AppendInt(dst, e.Conn.HandshakeDuration.Milliseconds(), 10), true
+	}}, nil
 }
 
 func compileCommonDuration(c command, _ Options) (*operator, error) {

@@ -87,6 +87,7 @@ func compile(c command, o Options) (*operator, error) {
 		return nil, err
 	}
 	op.max = c.max
+	op.peer = op.peer || o.OneLine
 	return op, nil
 }
 
@@ -113,46 +114,20 @@ var refused = map[string]string{
 	"COALESCE":              "write the alternative into the operator, %REQ(X?Y)%",
 	"CEL":                   "there are no CEL expressions yet",
 	"TYPED_CEL":             "there are no CEL expressions yet",
-	"SECRET":                "there are no generic secrets yet",
+	"SECRET":                "secrets are not for logs and headers",
 	"FILE_CONTENT":          "files are not watched for formats",
 	"DYNAMIC_MODULE":        "there are no dynamic modules",
 	"UPSTREAM_FILTER_STATE": "there are no upstream filters yet",
 	"UPSTREAM_CONNECTION_POOL_READY_DURATION":       "not measured",
-	"DOWNSTREAM_HANDSHAKE_DURATION":                 "there is no TLS yet",
+	"DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256":        "the issuer that was found is not kept; see DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256",
+	"DOWNSTREAM_PEER_ISSUER_SERIAL":                 "the issuer that was found is not kept; see DOWNSTREAM_PEER_CHAIN_SERIALS",
 	"ROUNDTRIP_DURATION":                            "there is no HTTP/3 yet",
 	"BYTES_RETRANSMITTED":                           "there is no HTTP/3 yet",
 	"PACKETS_RETRANSMITTED":                         "there is no HTTP/3 yet",
-	"UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED":   "there is no HTTP/2 yet; use UPSTREAM_HEADER_BYTES_RECEIVED",
-	"UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT":       "there is no HTTP/2 yet; use UPSTREAM_HEADER_BYTES_SENT",
-	"DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": "there is no HTTP/2 yet; use DOWNSTREAM_HEADER_BYTES_RECEIVED",
-	"DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT":     "there is no HTTP/2 yet; use DOWNSTREAM_HEADER_BYTES_SENT",
-	"TLS_JA3_FINGERPRINT":                           "clients are not fingerprinted",
-	"TLS_JA4_FINGERPRINT":                           "clients are not fingerprinted",
-	"UPSTREAM_TLS_CIPHER":                           "there is no upstream TLS yet",
-	"UPSTREAM_TLS_VERSION":                          "there is no upstream TLS yet",
-	"UPSTREAM_TLS_SESSION_ID":                       "there is no upstream TLS yet",
-	"UPSTREAM_PEER_ISSUER":                          "there is no upstream TLS yet",
-	"UPSTREAM_PEER_CERT":                            "there is no upstream TLS yet",
-	"UPSTREAM_PEER_SUBJECT":                         "there is no upstream TLS yet",
-	"UPSTREAM_PEER_URI_SAN":                         "there is no upstream TLS yet",
-	"UPSTREAM_PEER_DNS_SAN":                         "there is no upstream TLS yet",
-	"UPSTREAM_PEER_IP_SAN":                          "there is no upstream TLS yet",
-	"UPSTREAM_LOCAL_URI_SAN":                        "there is no upstream TLS yet",
-	"UPSTREAM_LOCAL_DNS_SAN":                        "there is no upstream TLS yet",
-	"UPSTREAM_LOCAL_IP_SAN":                         "there is no upstream TLS yet",
-	"UPSTREAM_PEER_CERT_V_START":                    "there is no upstream TLS yet",
-	"UPSTREAM_PEER_CERT_V_END":                      "there is no upstream TLS yet",
-	"DOWNSTREAM_PEER_IP_SAN":                        "not kept from the certificate",
-	"DOWNSTREAM_PEER_EMAIL_SAN":                     "not kept from the certificate",
-	"DOWNSTREAM_PEER_OTHERNAME_SAN":                 "not kept from the certificate",
-	"DOWNSTREAM_LOCAL_DNS_SAN":                      "not kept from the certificate",
-	"DOWNSTREAM_LOCAL_IP_SAN":                       "not kept from the certificate",
-	"DOWNSTREAM_LOCAL_EMAIL_SAN":                    "not kept from the certificate",
-	"DOWNSTREAM_LOCAL_OTHERNAME_SAN":                "not kept from the certificate",
-	"DOWNSTREAM_PEER_FINGERPRINT_1":                 "use DOWNSTREAM_PEER_FINGERPRINT_256",
-	"DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256":        "only the leaf certificate is kept",
-	"DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1":          "only the leaf certificate is kept",
-	"DOWNSTREAM_PEER_CHAIN_SERIALS":                 "only the leaf certificate is kept",
+	"UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED":   "not measured; use UPSTREAM_HEADER_BYTES_RECEIVED",
+	"UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT":       "not measured; use UPSTREAM_HEADER_BYTES_SENT",
+	"DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": "not measured; use DOWNSTREAM_HEADER_BYTES_RECEIVED",
+	"DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT":     "not measured; use DOWNSTREAM_HEADER_BYTES_SENT",
 }
 
 // Operators returns the names of all operators that Compile accepts, and those it refuses with the reason, for documentation.

@@ -19,7 +19,7 @@ var stringOperators = map[string]definition{
 	"STREAM_ID":                           peerText(recordText(func(r *observe.Record) string { return r.RequestID })),
 	"CONNECTION_TERMINATION_DETAILS":      recordText(func(r *observe.Record) string { return r.Terminate }),
 	"UPSTREAM_TRANSPORT_FAILURE_REASON":   underscored(recordText(func(r *observe.Record) string { return r.UpstreamFailure })),
-	"DOWNSTREAM_TRANSPORT_FAILURE_REASON": underscored(recordText(func(r *observe.Record) string { return r.DownstreamFailure })),
+	"DOWNSTREAM_TRANSPORT_FAILURE_REASON": underscored(downstreamFailure),
 	"UPSTREAM_CLUSTER": recordText(func(r *observe.Record) string {
 		if r.ClusterAlt != "" {
 			return r.ClusterAlt
@@ -41,26 +41,23 @@ var stringOperators = map[string]definition{
 	"UNIQUE_ID":                       {noArgs, compileUniqueID},
 }
 
-// tlsOperators print what the downstream handshake established. Immutable.
-var tlsOperators = map[string]definition{
-	"DOWNSTREAM_TLS_VERSION":          tlsText(func(t *conn.TLS) string { return t.Version }),
-	"DOWNSTREAM_TLS_CIPHER":           tlsText(func(t *conn.TLS) string { return t.Cipher }),
-	"DOWNSTREAM_TLS_SESSION_ID":       tlsText(func(t *conn.TLS) string { return t.SessionID }),
-	"DOWNSTREAM_PEER_SUBJECT":         tlsText(func(t *conn.TLS) string { return t.Subject }),
-	"DOWNSTREAM_PEER_ISSUER":          tlsText(func(t *conn.TLS) string { return t.Issuer }),
-	"DOWNSTREAM_LOCAL_SUBJECT":        tlsText(func(t *conn.TLS) string { return t.LocalSubject }),
-	"DOWNSTREAM_PEER_FINGERPRINT_256": tlsText(func(t *conn.TLS) string { return t.Fingerprint256 }),
-	"DOWNSTREAM_PEER_SERIAL":          tlsText(func(t *conn.TLS) string { return t.Serial }),
-	"DOWNSTREAM_PEER_CERT":            tlsText(func(t *conn.TLS) string { return t.PEM }),
-	"DOWNSTREAM_PEER_URI_SAN":         tlsList(func(t *conn.TLS) []string { return t.URISANs }),
-	"DOWNSTREAM_PEER_DNS_SAN":         tlsList(func(t *conn.TLS) []string { return t.DNSSANs }),
-	"DOWNSTREAM_LOCAL_URI_SAN":        tlsList(func(t *conn.TLS) []string { return t.LocalURISANs }),
-}
-
 func runText(o *operator, dst []byte, e *observe.Entry) ([]byte, bool) {
 	v := o.get(e)
 	return append(dst, v...), v != ""
 }
+
+// downstreamFailure prints why the client's handshake failed: what the record says, else what the connection does. Immutable.
+var downstreamFailure = definition{noArgs, func(command, Options) (*operator, error) {
+	return &operator{run: runText, get: func(e *observe.Entry) string {
+		switch {
+		case e.Record != nil && e.Record.DownstreamFailure != "":
+			return e.Record.DownstreamFailure
+		case e.Conn != nil:
+			return e.Conn.TransportFailure
+		}
+		return ""
+	}}, nil
+}}
 
 // recordText defines an operator that prints a string of the record; "" is unknown.
 func recordText(get func(r *observe.Record) string) definition {
@@ -83,32 +80,6 @@ func connText(get func(c *conn.Info) string) definition {
 			return get(e.Conn)
 		}}, nil
 	}}
-}
-
-func tlsText(get func(t *conn.TLS) string) definition {
-	return connText(func(c *conn.Info) string {
-		if c.TLS == nil {
-			return ""
-		}
-		return get(c.TLS)
-	})
-}
-
-func tlsList(get func(t *conn.TLS) []string) definition {
-	run := func(_ *operator, dst []byte, e *observe.Entry) ([]byte, bool) {
-		if e.Conn == nil || e.Conn.TLS == nil {
-			return dst, false
-		}
-		all := get(e.Conn.TLS)
-		for i, v := range all {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = append(dst, v...)
-		}
-		return dst, len(all) > 0
-	}
-	return definition{noArgs, func(command, Options) (*operator, error) { return &operator{run: run, peer: true}, nil }}
 }
 
 // peerText marks what an operator prints as chosen by a peer.

@@ -28,20 +28,6 @@ func startTime(e *observe.Entry) time.Time {
 
 func emitTime(*observe.Entry) time.Time { return time.Now() }
 
-func certStart(e *observe.Entry) time.Time {
-	if e.Conn == nil || e.Conn.TLS == nil {
-		return time.Time{}
-	}
-	return e.Conn.TLS.NotBefore
-}
-
-func certEnd(e *observe.Entry) time.Time {
-	if e.Conn == nil || e.Conn.TLS == nil {
-		return time.Time{}
-	}
-	return e.Conn.TLS.NotAfter
-}
-
 // clock defines an operator that prints a point in time, in milliseconds of ISO 8601 unless a format is given.
 func clock(at instant, zone *time.Location) definition {
 	return definition{mayArgs, func(c command, _ Options) (*operator, error) {

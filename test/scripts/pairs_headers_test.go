@@ -173,7 +173,7 @@ func TestRequestBodyOfALocalReply(t *testing.T) {
 		client := r.client()
 		s, err := client.Open(posting("/direct"), false)
 		r.must(err)
-		r.must(s.Send(make([]byte, 20000), false))
+		_ = s.Send(make([]byte, 20000), false) // the answer, and the end of the stream, may come first
 		r.wants(r.read(s), 403, "no")
 		r.gone(s)
 		if p.Down == kit.HTTP2 {

@@ -13,6 +13,7 @@ import (
 	"github.com/weftproxy/weft/conn"
 	"github.com/weftproxy/weft/protocol"
 	"github.com/weftproxy/weft/transport"
+	"github.com/weftproxy/weft/upstream/pool"
 )
 
 // A Checker is what the checks of all hosts of a cluster share. Immutable.
@@ -32,6 +33,7 @@ type Target struct {
 	Network, Address string
 	Port             uint16 // health_check_config.port_value: instead of the address's; 0: alt_port or the address's
 	Hostname         string // health_check_config.hostname
+	Transport        pool.Transport
 }
 
 // A Result is the health of a host after a check.
@@ -203,6 +205,10 @@ func (p *probe) check(ctx context.Context) outcome {
 			return outcome{err: err, network: true}
 		}
 		p.conn, p.address = conn.New(nc), address
+		if err := t.Transport.Handshake(ctx, p.conn); err != nil {
+			p.close()
+			return outcome{err: err, network: true}
+		}
 	}
 	var out outcome
 	switch {
@@ -233,6 +239,14 @@ func (c *Checker) address(t Target) string {
 		return t.Address
 	}
 	return net.JoinHostPort(host, strconv.Itoa(int(port)))
+}
+
+// scheme is that of requests to the target.
+func (t *Target) scheme() string {
+	if s := t.Transport.Socket; s != nil && s.Features().Secure {
+		return "https"
+	}
+	return "http"
 }
 
 func (p *probe) alive() bool {

@@ -19,6 +19,10 @@ type Config struct {
 	JitterPercent uint32        // interval_jitter_percent
 	Reuse         bool          // reuse_connection
 	AltPort       uint16        // 0: the host's own
+	ALPN          []string      // tls_options.alpn_protocols; nil: as the transport socket is configured
+
+	// Metadata by which the transport socket is chosen instead of the host's own (transport_socket_match_criteria); nil: the host's.
+	SocketMatch map[string]map[string]any
 
 	Interval, UnhealthyInterval          time.Duration
 	NoTrafficInterval, NoTrafficHealthy  time.Duration
@@ -32,6 +36,7 @@ type Config struct {
 // HTTP is a check by a request.
 type HTTP struct {
 	HTTP2              bool // codec_client_type
+	Negotiated         bool // use_alpn_protocol: what the TLS handshake agrees on; HTTP2 where that is nothing
 	Host, Path, Method string
 	Add                []Field
 	Remove             []string
@@ -70,6 +75,12 @@ func Compile(m *corev3.HealthCheck, at resource.Path, p *resource.Problems) *Con
 		Jitter: m.GetIntervalJitter().AsDuration(), JitterPercent: m.GetIntervalJitterPercent(), Reuse: true,
 		UnhealthyThreshold: int(m.GetUnhealthyThreshold().GetValue()), HealthyThreshold: int(m.GetHealthyThreshold().GetValue()),
 		AltPort: uint16(m.GetAltPort().GetValue()),
+	}
+	if m.GetTlsOptions() != nil {
+		c.ALPN = m.GetTlsOptions().GetAlpnProtocols()
+	}
+	if s := m.GetTransportSocketMatchCriteria(); s != nil {
+		c.SocketMatch = map[string]map[string]any{"envoy.transport_socket_match": s.AsMap()}
 	}
 	if m.GetReuseConnection() != nil {
 		c.Reuse = m.GetReuseConnection().GetValue()
@@ -121,7 +132,8 @@ func or(d *durationpb.Duration, other time.Duration) time.Duration {
 }
 
 func compileHTTP(m *corev3.HealthCheck_HttpHealthCheck, at resource.Path, p *resource.Problems) *HTTP {
-	h := &HTTP{HTTP2: m.GetCodecClientType() == typev3.CodecClientType_HTTP2, Add: fields(m.GetRequestHeadersToAdd()), Host: m.GetHost(), Path: m.GetPath(), Method: "GET", Remove: m.GetRequestHeadersToRemove(), BufferSize: 1024,
+	h := &HTTP{HTTP2: m.GetCodecClientType() == typev3.CodecClientType_HTTP2, Negotiated: m.GetUseAlpnProtocol(),
+		Add: fields(m.GetRequestHeadersToAdd()), Host: m.GetHost(), Path: m.GetPath(), Method: "GET", Remove: m.GetRequestHeadersToRemove(), BufferSize: 1024,
 		Receive: payloads(m.GetReceive(), at.Field("receive"), p)}
 	if h.Path == "" {
 		p.Errorf(at.Field("path"), `path: "/healthz"`, "required")

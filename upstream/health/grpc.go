@@ -39,7 +39,7 @@ func (p *probe) call(t Target) *message.Request {
 		question = protowire.AppendString(question, g.Service)
 	}
 	frame := append(grpc.AppendFrameHeader(nil, 0, len(question)), question...)
-	r := &message.Request{Method: "POST", Scheme: "http", Path: checkPath, Authority: p.authority(t, g.Authority),
+	r := &message.Request{Method: "POST", Scheme: t.scheme(), Path: checkPath, Authority: p.authority(t, g.Authority),
 		Length: int64(len(frame)), Body: message.NewBytes(frame)}
 	h := &r.Header
 	h.AddKnown(message.TE, "trailers")

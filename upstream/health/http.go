@@ -43,7 +43,7 @@ func (p *probe) ask(ctx context.Context, r *message.Request, judge func(*message
 // request builds the request. Its fields are the check's own and may be changed by request_headers_to_add.
 func (p *probe) request(t Target) *message.Request {
 	h := p.c.Config.HTTP
-	r := &message.Request{Method: h.Method, Scheme: "http", Path: h.Path, Body: message.NoBody}
+	r := &message.Request{Method: h.Method, Scheme: t.scheme(), Path: h.Path, Body: message.NoBody}
 	r.Authority = p.authority(t, h.Host)
 	r.Header.AddKnown(message.UserAgent, "Envoy/HC")
 	add(r, h.Add)

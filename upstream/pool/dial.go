@@ -6,6 +6,7 @@ import (
 
 	"github.com/weftproxy/weft/conn"
 	"github.com/weftproxy/weft/internal/scope"
+	"github.com/weftproxy/weft/protocol"
 	"github.com/weftproxy/weft/transport"
 )
 
@@ -23,9 +24,18 @@ func (p *Pool) grow(b *band) {
 // assumed is how many streams a host is taken to allow on a connection until it says so (RFC 9113 section 6.5.2 asks for no fewer).
 const assumed = 100
 
+// multiplexes reports whether a connection that is on its way will probably carry many streams. Where the handshake decides that, the
+// last one tells; before the first one everybody waits for it. mu is held.
+func (p *Pool) multiplexes() bool {
+	if p.o.Version == protocol.VersionUnknown && p.o.Client != nil {
+		return !p.single
+	}
+	return multiplexed(p.o.Version)
+}
+
 // expected returns how many waiters a connection that is on its way will probably serve. mu is held.
 func (p *Pool) expected() int {
-	if !multiplexed(p.o.Version) {
+	if !p.multiplexes() {
 		return 1
 	}
 	n := p.usual
@@ -44,7 +54,7 @@ func (p *Pool) expected() int {
 // mute reports whether there is a connection on which the host allows no stream at all for the time being: it would hardly on another
 // one. mu is held.
 func (p *Pool) mute(b *band) bool {
-	if !multiplexed(p.o.Version) {
+	if !p.multiplexes() {
 		return false
 	}
 	for _, l := range p.live {
@@ -124,8 +134,8 @@ func (p *Pool) settle(b *band, l *link, err error) {
 
 // open connects and opens a session. It holds a place of Connections, which it gives back when it fails.
 func (p *Pool) open(ctx context.Context, lane uint32, priority int) (*link, error) {
-	p.countVersion(p.o.Stats(lane))
-	l, err := p.connect(ctx, lane, priority)
+	countVersion(p.o.Stats(lane), p.o.Version)
+	l, err := p.connect(ctx, lane, priority, p.via)
 	if err != nil {
 		return nil, err
 	}
@@ -136,12 +146,15 @@ func (p *Pool) open(ctx context.Context, lane uint32, priority int) (*link, erro
 		_ = l.conn.Close() // it never served
 		return nil, failure(ctx, address, err)
 	}
+	if p.o.Version == protocol.VersionUnknown {
+		countVersion(p.o.Stats(lane), s.Version())
+	}
 	l.carries(s)
 	return l, nil
 }
 
-// connect dials and opens the connection's account.
-func (p *Pool) connect(ctx context.Context, lane uint32, priority int) (*link, error) {
+// connect dials, makes the handshake and opens the connection's account.
+func (p *Pool) connect(ctx context.Context, lane uint32, priority int, via Transport) (*link, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.o.ConnectTimeout, errConnectTimeout)
 	defer cancel()
 	s := p.o.Stats(lane)
@@ -157,34 +170,47 @@ func (p *Pool) connect(ctx context.Context, lane uint32, priority int) (*link, e
 	}
 	nc, err := p.o.Network.Dial(ctx, transport.DialOptions{Network: network, Address: address, Local: local, Control: p.o.Control})
 	if err != nil {
-		e := failure(ctx, address, err)
-		if e.Kind == Timeout {
-			s.CxConnectTimeout.Inc()
-		}
 		if isBind(err) {
 			s.BindErrors.Inc()
 		}
-		p.failed(lane, priority)
-		return nil, e
+		return nil, p.unconnected(lane, priority, failure(ctx, address, err))
 	}
-	l := &link{pool: p, conn: conn.New(nc), opened: scope.Now(), lane: lane, priority: priority, band: p.band(priority), seat: -1}
-	s.CxConnectMs.Record(uint64(l.opened-began) / 1e6)
-	info := l.conn.Info()
+	c := conn.New(nc)
+	c.Lane = lane
+	info := c.Info()
 	info.Began = time.Now()
 	if p.o.NextID != nil {
 		info.ID = p.o.NextID()
 	}
-	l.conn.Lane = lane
+	if err := via.Handshake(ctx, c); err != nil {
+		e := failure(ctx, address, err)
+		if e.Kind == RemoteFailure || e.Kind == LocalFailure { // what the peer does to a handshake is the peer's doing
+			e.Kind, e.Reason = RemoteFailure, info.TransportFailure
+		}
+		_ = c.Close() // it never served
+		return nil, p.unconnected(lane, priority, e)
+	}
+	l := &link{pool: p, conn: c, opened: scope.Now(), lane: lane, priority: priority, band: p.band(priority), seat: -1}
+	s.CxConnectMs.Record(uint64(l.opened-began) / 1e6)
 	return l, nil
 }
 
-func (p *Pool) countVersion(s *Stats) {
-	switch p.o.Version.String() {
-	case "HTTP/1.1":
+// unconnected closes the account of a connection that could not be made, and returns why.
+func (p *Pool) unconnected(lane uint32, priority int, e *Error) error {
+	if e.Kind == Timeout {
+		p.o.Stats(lane).CxConnectTimeout.Inc()
+	}
+	p.failed(lane, priority)
+	return e
+}
+
+func countVersion(s *Stats, v protocol.Version) {
+	switch v {
+	case protocol.HTTP11:
 		s.CxHTTP1Total.Inc()
-	case "HTTP/2":
+	case protocol.HTTP2:
 		s.CxHTTP2Total.Inc()
-	case "HTTP/3":
+	case protocol.HTTP3:
 		s.CxHTTP3Total.Inc()
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"syscall"
 )
 
@@ -29,7 +30,8 @@ func (k Kind) String() string {
 type Error struct {
 	Kind    Kind
 	Address string
-	Cause   error // nil for Overflow
+	Cause   error  // nil for Overflow
+	Reason  string // what the transport socket says of its handshake (Info.TransportFailure); "" where that is not what failed
 }
 
 // Error implements error.
@@ -48,6 +50,7 @@ var (
 	ErrClosed         = errors.New("pool: closed")
 	ErrIdle           = errors.New("pool: idle timeout")
 	ErrRetired        = errors.New("pool: connection no longer wanted")
+	ErrTidied         = errors.New("pool: tidied away")
 	errConnectTimeout = errors.New("pool: connect timeout")
 )
 
@@ -83,8 +86,13 @@ func isBind(err error) bool {
 	return errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EADDRINUSE)
 }
 
+// TLSAlert is the Op of the *net.OpError with which crypto/tls reports an alert of the peer. With TLS 1.3 it may come after the handshake:
+// the server refuses the client's certificate.
+const TLSAlert = "remote error"
+
 // byPeer says that a connection ended because the peer ended it.
 func byPeer(cause error) bool {
-	return errors.Is(cause, io.EOF) || errors.Is(cause, io.ErrUnexpectedEOF) || errors.Is(cause, syscall.ECONNRESET) ||
+	var alert *net.OpError
+	return errors.As(cause, &alert) && alert.Op == TLSAlert || errors.Is(cause, io.EOF) || errors.Is(cause, io.ErrUnexpectedEOF) || errors.Is(cause, syscall.ECONNRESET) ||
 		errors.Is(cause, syscall.EPIPE)
 }

@@ -91,6 +91,7 @@ const address = "10.0.0.1:80"
 type rig struct {
 	t       testing.TB
 	net     *memory.Network
+	via     Transport
 	ln      net.Listener
 	o       Options
 	pool    *Pool
@@ -111,7 +112,7 @@ func newRig(t testing.TB, change func(*Options, *rig)) *rig {
 	if change != nil {
 		change(&r.o, r)
 	}
-	r.pool = New(&r.o, func() (string, string) { return "tcp", address }, &r.host)
+	r.pool = New(&r.o, func() (string, string) { return "tcp", address }, &r.host, r.via)
 	t.Cleanup(func() {
 		r.pool.Close(ErrClosed)
 		_ = r.ln.Close()

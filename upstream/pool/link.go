@@ -157,7 +157,7 @@ func (p *Pool) lastOut(l *link) {
 func (l *link) Resized(protocol.Session) {
 	p := l.pool
 	p.mu.Lock()
-	if l.shared && l.tracked && !l.dead {
+	if l.tracked && l.shared && !l.dead { // before it is tracked only open knows what it is
 		p.resize(l)
 		if !l.closing {
 			p.offer(l, l.idleSince)

@@ -13,7 +13,7 @@ import (
 // Options are what the pools of a cluster share. Immutable once a pool was made.
 type Options struct {
 	Client  protocol.Client  // opens sessions; nil where only Connect is used
-	Version protocol.Version // what Client speaks
+	Version protocol.Version // what Client speaks; VersionUnknown: the handshake decides
 
 	Network        transport.Network
 	Local          string // source address, host:port; "" for any
@@ -35,6 +35,7 @@ type Pool struct {
 	o      *Options
 	target func() (network, address string)
 	host   *HostStats
+	via    Transport
 
 	mu       sync.Mutex
 	bands    [2]band               // by routing priority; guarded by mu, like all below
@@ -43,11 +44,13 @@ type Pool struct {
 	doomed   []*link               // ended, for unlock to close
 	dials    map[*dialing]struct{} // under way for sessions
 	usual    int                   // streams that the host allowed on a connection the last time it said so; 0: it did not yet
+	single   bool                  // the last session carried one stream at a time
 	timer    *time.Timer           // runs sweep; nil until there was a session to watch
 	armed    bool
 	due      int64 // scope.Now when the armed timer fires
 	draining bool
 	closed   bool
+	tidied   bool
 	drained  chan struct{} // closed when draining has ended; nil until somebody asks
 
 	running sync.WaitGroup // dials, and sessions that close
@@ -56,9 +59,9 @@ type Pool struct {
 // A dialing is an attempt to connect that belongs to the pool: whoever waits first gets its connection.
 type dialing struct{ cancel context.CancelCauseFunc }
 
-// New returns a pool of connections to the host that target names at the time of each dial.
-func New(o *Options, target func() (network, address string), host *HostStats) *Pool {
-	return &Pool{o: o, target: target, host: host}
+// New returns a pool of connections to the host that target names at the time of each dial, which lie on the transport via.
+func New(o *Options, target func() (network, address string), host *HostStats, via Transport) *Pool {
+	return &Pool{o: o, target: target, host: host, via: via}
 }
 
 // A session that has been idle for longer than this is asked whether it is still alive before it is used. Under load sessions
@@ -186,6 +189,48 @@ func (p *Pool) empty() bool {
 	return len(p.live) == 0 && len(p.dials) == 0 && p.bands[0].waiting.n == 0 && p.bands[1].waiting.n == 0
 }
 
+// Tidy closes a pool that nobody uses: one without streams, dials and waiters. Who has it in hand and acquires from it after that gets
+// ErrTidied, and asks for the host's pool again. It reports whether the pool is closed now. idle says whether it may have connections.
+func (p *Pool) Tidy(idle bool) bool {
+	p.mu.Lock()
+	defer p.unlock()
+	if p.closed {
+		return true
+	}
+	if !p.unused() || len(p.live) > 0 && !idle {
+		return false
+	}
+	p.draining, p.closed, p.tidied = true, true, true
+	p.dismissAll(ErrRetired)
+	p.checkDrained()
+	return true
+}
+
+// Unused reports whether there are no streams, no dials and nobody who waits.
+func (p *Pool) Unused() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.unused()
+}
+
+func (p *Pool) unused() bool {
+	for _, l := range p.live {
+		if l.streams > 0 {
+			return false
+		}
+	}
+	return len(p.dials) == 0 && p.bands[0].waiting.n+p.bands[1].waiting.n == 0
+}
+
+// shutError returns the error of a pool that is closed. mu is held.
+func (p *Pool) shutError() error {
+	e := &Error{Kind: Closed, Address: p.address(), Cause: ErrClosed}
+	if p.tidied {
+		e.Cause = ErrTidied
+	}
+	return e
+}
+
 // checkDrained closes drained when it is time. mu is held.
 func (p *Pool) checkDrained() {
 	if p.drained == nil || !p.draining || !p.empty() {
@@ -308,6 +353,7 @@ func (p *Pool) track(b *band, l *link) {
 	p.list(l)
 	l.tracked, l.usable = true, true
 	b.usable++
+	p.single = !l.shared
 	p.resize(l)
 }
 

@@ -64,7 +64,7 @@ func (q *queue) pop() *waiter {
 // enqueue joins the queue and sees to it that a connection is on its way. mu is held.
 func (p *Pool) enqueue(lane uint32, priority int) (*waiter, error) {
 	if p.closed {
-		return nil, &Error{Kind: Closed, Address: p.address(), Cause: ErrClosed}
+		return nil, p.shutError()
 	}
 	if !p.o.Breaker(priority).Pending.Try() {
 		return nil, p.overflow(lane)

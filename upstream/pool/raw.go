@@ -9,20 +9,26 @@ import (
 // A Raw is a connection without a protocol on it, as tcp_proxy uses.
 type Raw struct{ l *link }
 
-// Connect dials a connection for the caller alone; it blocks for at most connect_timeout, or until ctx ends. The error is a *Error.
-func (p *Pool) Connect(ctx context.Context, lane uint32, priority int) (*Raw, error) {
+// Connect dials a connection for the caller alone; it blocks for at most connect_timeout, or until ctx ends. downstream is the connection
+// that it is opened for, nil for none. The error is a *Error.
+func (p *Pool) Connect(ctx context.Context, lane uint32, priority int, downstream *conn.Info) (*Raw, error) {
+	via := p.via
+	via.Options.Downstream, via.Options.Fallback = downstream, nil // it speaks nothing in particular
 	p.mu.Lock()
 	have := len(p.live) + len(p.dials)
 	may := !p.closed && p.mayConnect(lane, priority, have)
-	closed := p.closed
+	var closed error
+	if p.closed {
+		closed = p.shutError()
+	}
 	p.mu.Unlock()
 	switch {
-	case closed:
-		return nil, &Error{Kind: Closed, Address: p.address(), Cause: ErrClosed}
+	case closed != nil:
+		return nil, closed
 	case !may:
 		return nil, &Error{Kind: Overflow, Address: p.address()}
 	}
-	l, err := p.connect(ctx, lane, priority)
+	l, err := p.connect(ctx, lane, priority, via)
 	if err != nil {
 		return nil, err
 	}

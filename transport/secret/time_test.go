@@ -1,0 +1,33 @@
+package secret
+
+import (
+	"context"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/weftproxy/weft/resource"
+)
+
+func TestAStoreWithoutFilesRunsInATestsOwnTime(t *testing.T) {
+	m := inlined(leaf("a"))
+	synctest.Test(t, func(t *testing.T) {
+		s := NewStore(Options{})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }() // ends with cancel
+		if s.View().KeyPair(m, "c", &resource.Problems{}) == nil {
+			t.Fatal("refused")
+		}
+		time.Sleep(time.Hour) // of the bubble: it would never end if something real were waited for
+		for range 3 {
+			runtime.GC() // what is gone is forgotten outside of the bubble
+		}
+		synctest.Wait()
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
