@@ -68,7 +68,7 @@ type ports map[string]string
 
 func (p ports) in(text string) string {
 	for documented, free := range p {
-		for _, before := range []string{"port_value: ", "localhost:", "127.0.0.1:"} {
+		for _, before := range []string{"port_value: ", "port_redirect: ", "localhost:", "127.0.0.1:"} {
 			// The mark keeps a free port from being taken for a documented one.
 			text = strings.ReplaceAll(text, before+documented, before+"\x00"+free)
 		}
@@ -83,6 +83,16 @@ func read(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// configuration reads one. Files that it names from an example's directory it names absolutely: Weft runs elsewhere here.
+func configuration(t *testing.T, path string) string {
+	t.Helper()
+	dir, err := filepath.Abs("certificates")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(read(t, path), "../certificates", dir)
 }
 
 // upstreams starts what the examples need behind them.
@@ -100,10 +110,11 @@ func upstreams(t *testing.T) ports {
 	})
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
 	p := ports{"10000": port}
-	for _, documented := range []string{"8001", "8002", "8003", "8009"} {
+	for _, documented := range []string{"8001", "8002", "8003", "8009", "8444", "8445"} {
 		p[documented] = freePort(t)
 	}
 	kit.New(t).Start("{{admin}}\n" + p.in(read(t, "upstreams.yaml")))
+	kit.New(t).Start("{{admin}}\n" + p.in(configuration(t, "upstreams-tls.yaml")))
 	return p
 }
 
@@ -122,18 +133,21 @@ func TestExamples(t *testing.T) {
 	for _, config := range configs {
 		dir := filepath.Dir(config)
 		t.Run(dir, func(t *testing.T) {
-			p := ports{"8080": freePort(t), "9902": freePort(t)}
+			p := ports{}
+			for _, documented := range []string{"8080", "8443", "9902"} {
+				p[documented] = freePort(t)
+			}
 			for documented, free := range shared {
 				p[documented] = free
 			}
-			weft := kit.New(t).Start(p.in(read(t, config)))
+			weft := kit.New(t).Start(p.in(configuration(t, config)))
 			page := read(t, filepath.Join(dir, "README.md"))
 			all := commands(page)
 			if len(all) == 0 {
 				t.Fatal("the page has no curl commands")
 			}
 			for _, c := range all {
-				run(t, command{p.in(c.line), p.in(c.want)})
+				run(t, dir, command{p.in(c.line), p.in(c.want)})
 			}
 			for _, block := range blocks(page, "json") {
 				for line := range strings.Lines(block) {
@@ -144,10 +158,11 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// run executes a command; the network may need a moment to be as the page says.
-func run(t *testing.T, c command) {
+// run executes a command in the example's directory; the network may need a moment to be as the page says.
+func run(t *testing.T, dir string, c command) {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", c.line)
+	cmd.Dir = dir
 	out, err := cmd.Output()
 	got := strings.TrimRight(strings.ReplaceAll(string(out), "\r", ""), "\n ")
 	got = strings.TrimSpace(got)

@@ -38,6 +38,7 @@ func TestScripts(t *testing.T) {
 		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"ports": ports, "occupy": occupy, "origin": origin, "subst": subst, "request": request, "signal": sendSignal, "hold": hold, "held": held,
+			"appears": appears,
 		},
 	})
 }
@@ -159,6 +160,16 @@ func do(method, url string) (int, string, error) {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	return resp.StatusCode, string(body), err
+}
+
+// appears FILE: waits until the file is there.
+func appears(ts *testscript.TestScript, _ bool, args []string) {
+	for range ticks() {
+		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+			return
+		}
+	}
+	ts.Fatalf("%s does not appear", args[0])
 }
 
 // ticks yields until patience ends.

@@ -5,9 +5,8 @@ import "github.com/weftproxy/weft/resource"
 // Support says what Weft does with the Bootstrap message and what only it holds.
 func Support() resource.Support {
 	return resource.Support{
-		"envoy.config.bootstrap.v3.Bootstrap": bootstrapFields(),
-		"envoy.config.bootstrap.v3.Bootstrap.StaticResources": resource.Names("listeners clusters").
-			No("secrets", "name certificate files where they are used"),
+		"envoy.config.bootstrap.v3.Bootstrap":                 bootstrapFields(),
+		"envoy.config.bootstrap.v3.Bootstrap.StaticResources": resource.Names("listeners clusters secrets"),
 		"envoy.config.bootstrap.v3.Admin": resource.Names("address allow_paths").
 			NoEffect("ignore_global_conn_limit", "connections to the admin page never count").
 			No("socket_options", "").

@@ -2,6 +2,7 @@ package quick
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -42,6 +43,7 @@ type Options struct {
 	From  string   // ":8080", "127.0.0.1:8080", "[::]:8080" or "unix:/path"
 	To    []string // "http://host[:port]", "h2c://host[:port]", "tcp://host:port", "unix:/path" ...; an element may list several with commas
 	Admin string   // as From; empty: no admin page
+	TLS   TLS
 }
 
 // Bootstrap is the configuration of a load balancer from one address to one or more hosts. Requests and streams have no
@@ -59,7 +61,10 @@ func Bootstrap(o Options) (*bootstrapv3.Bootstrap, error) {
 	if err != nil {
 		return nil, err
 	}
-	return build("proxy", "upstream", from, targets, o.Admin)
+	if err := o.TLS.check(targets); err != nil {
+		return nil, err
+	}
+	return build("proxy", "upstream", from, targets, o)
 }
 
 // Default is the configuration Weft runs with when it is given none: DefaultListen, with everything routed to the cluster
@@ -73,28 +78,36 @@ func Default(upstream string) (*bootstrapv3.Bootstrap, error) {
 	if err != nil {
 		return nil, err
 	}
-	return build("demo", "demo", from, targets, DefaultAdmin)
+	return build("demo", "demo", from, targets, Options{Admin: DefaultAdmin})
 }
 
-func build(listener, cluster string, from *corev3.Address, targets []target, admin string) (*bootstrapv3.Bootstrap, error) {
+func build(listener, cluster string, from *corev3.Address, targets []target, o Options) (*bootstrapv3.Bootstrap, error) {
 	hosts, err := clusterOf(cluster, targets)
 	if err != nil {
 		return nil, err
 	}
+	if hosts.TransportSocket, err = o.TLS.upstream(targets); err != nil {
+		return nil, err
+	}
+	secured, err := o.TLS.downstream(targets[0].protocol)
+	if err != nil {
+		return nil, err
+	}
 	b := &bootstrapv3.Bootstrap{StaticResources: &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{hosts}}}
-	if admin != "" {
-		address, err := parseListen("--admin", admin)
+	if o.Admin != "" {
+		address, err := parseListen("--admin", o.Admin)
 		if err != nil {
 			return nil, err
 		}
 		b.Admin = &bootstrapv3.Admin{Address: address}
 	}
-	filter, err := networkFilter(listener, cluster, targets[0].protocol)
+	filter, err := networkFilter(listener, cluster, targets)
 	if err != nil {
 		return nil, err
 	}
 	b.StaticResources.Listeners = []*listenerv3.Listener{{
-		Name: listener, Address: from, FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{filter}}},
+		Name: listener, Address: from,
+		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{filter}, TransportSocket: secured}},
 	}}
 	return b, nil
 }
@@ -148,8 +161,8 @@ func protocolOptions(protocol string) (map[string]*anypb.Any, error) {
 	return map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed}, nil
 }
 
-func networkFilter(listener, cluster, protocol string) (*listenerv3.Filter, error) {
-	if protocol == "tcp" {
+func networkFilter(listener, cluster string, targets []target) (*listenerv3.Filter, error) {
+	if targets[0].protocol == "tcp" {
 		return filter("envoy.filters.network.tcp_proxy", &tcpv3.TcpProxy{
 			StatPrefix: listener, ClusterSpecifier: &tcpv3.TcpProxy_Cluster{Cluster: cluster},
 		})
@@ -163,7 +176,7 @@ func networkFilter(listener, cluster, protocol string) (*listenerv3.Filter, erro
 		HttpFilters: []*hcmv3.HttpFilter{
 			{Name: "envoy.filters.http.router", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: router}},
 		},
-		RouteSpecifier:             &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: routes(listener, cluster)},
+		RouteSpecifier:             &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: routes(listener, cluster, targets)},
 		UseRemoteAddress:           wrapperspb.Bool(true),
 		ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
 		StreamIdleTimeout:          durationpb.New(idleTimeout),
@@ -174,18 +187,23 @@ func networkFilter(listener, cluster, protocol string) (*listenerv3.Filter, erro
 }
 
 // routes sends everything to the cluster, without a timeout: streams live as long as something moves. What certainly has not
-// reached a host is tried again.
-func routes(name, cluster string) *routev3.RouteConfiguration {
+// reached a host is tried again. A host that is known by its certificate is asked for by its own name.
+func routes(name, cluster string, targets []target) *routev3.RouteConfiguration {
+	action := &routev3.RouteAction{
+		ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster},
+		Timeout:          durationpb.New(0),
+		RetryPolicy:      &routev3.RetryPolicy{RetryOn: "connect-failure,refused-stream", NumRetries: wrapperspb.UInt32(2)},
+	}
+	if targets[0].secure && slices.ContainsFunc(targets, target.named) {
+		action.HostRewriteSpecifier = &routev3.RouteAction_AutoHostRewrite{AutoHostRewrite: wrapperspb.Bool(true)}
+		action.AppendXForwardedHost = true
+	}
 	return &routev3.RouteConfiguration{Name: name, VirtualHosts: []*routev3.VirtualHost{{
 		Name:    name,
 		Domains: []string{"*"},
 		Routes: []*routev3.Route{{
-			Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
-			Action: &routev3.Route_Route{Route: &routev3.RouteAction{
-				ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster},
-				Timeout:          durationpb.New(0),
-				RetryPolicy:      &routev3.RetryPolicy{RetryOn: "connect-failure,refused-stream", NumRetries: wrapperspb.UInt32(2)},
-			}},
+			Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+			Action: &routev3.Route_Route{Route: action},
 		}},
 	}}}
 }

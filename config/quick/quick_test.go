@@ -66,7 +66,12 @@ func run(args []string) (*bootstrapv3.Bootstrap, error) {
 		return Default(args[1])
 	}
 	var o Options
-	for i := 0; i+1 < len(args); i += 2 {
+	for i := 0; i < len(args); i += 2 {
+		if args[i] == "--insecure" {
+			o.TLS.Insecure = true
+			i--
+			continue
+		}
 		switch args[i] {
 		case "--from":
 			o.From = args[i+1]
@@ -74,6 +79,14 @@ func run(args []string) (*bootstrapv3.Bootstrap, error) {
 			o.To = append(o.To, args[i+1])
 		case "--admin":
 			o.Admin = args[i+1]
+		case "--cert":
+			o.TLS.Cert = args[i+1]
+		case "--key":
+			o.TLS.Key = args[i+1]
+		case "--ca":
+			o.TLS.CA = args[i+1]
+		case "--client-ca":
+			o.TLS.ClientCA = args[i+1]
 		}
 	}
 	return Bootstrap(o)
@@ -168,7 +181,14 @@ func TestErrorsNameTheArgumentAndTheForm(t *testing.T) {
 		{Options{From: "unix:x", To: []string{to}}, []string{"must begin with /"}},
 		{Options{From: "unix:/" + strings.Repeat("x", 107), To: []string{to}}, []string{"longer than 107"}},
 		{Options{From: ":1", To: []string{to}, Admin: "9901"}, []string{`--admin "9901"`}},
-		{Options{From: ":1", To: []string{"https://a"}}, []string{`--to "https://a"`, "TLS to upstreams", "not supported yet"}},
+		{Options{From: ":1", To: []string{"https://a,http://a"}}, []string{"target 2 is http and target 1 is http with TLS"}},
+		{Options{From: ":1", To: []string{"tls://a"}}, []string{"port is missing"}},
+		{Options{From: ":1", To: []string{to}, TLS: TLS{Cert: "c"}}, []string{"--cert without --key"}},
+		{Options{From: ":1", To: []string{to}, TLS: TLS{Key: "c"}}, []string{"--key without --cert"}},
+		{Options{From: ":1", To: []string{to}, TLS: TLS{ClientCA: "c"}}, []string{"--client-ca without --cert"}},
+		{Options{From: ":1", To: []string{to}, TLS: TLS{CA: "c"}}, []string{"--ca: no target has TLS"}},
+		{Options{From: ":1", To: []string{to}, TLS: TLS{Insecure: true}}, []string{"--insecure: no target has TLS"}},
+		{Options{From: ":1", To: []string{"https://a"}, TLS: TLS{Insecure: true, CA: "c"}}, []string{"--insecure and --ca"}},
 		{Options{From: ":1", To: []string{"127.0.0.1:3000"}}, []string{"not a URL", "http://host"}},
 		{Options{From: ":1", To: []string{"localhost:3000"}}, []string{"not a URL"}},
 		{Options{From: ":1", To: []string{"ftp://a"}}, []string{`unknown scheme "ftp"`}},
@@ -179,7 +199,6 @@ func TestErrorsNameTheArgumentAndTheForm(t *testing.T) {
 		{Options{From: ":1", To: []string{"http://a:99999"}}, []string{`port "99999"`}},
 		{Options{From: ":1", To: []string{"tcp://a"}}, []string{"port is missing"}},
 		{Options{From: ":1", To: []string{"h2://a"}}, []string{`unknown scheme "h2"`, "h2c://host"}},
-		{Options{From: ":1", To: []string{"grpcs://a"}}, []string{"TLS to upstreams", "not supported yet"}},
 		{Options{From: ":1", To: []string{to, "grpc://a:1"}}, []string{"target 2 is h2c and target 1 is http"}},
 		{Options{From: ":1", To: []string{"unix:"}}, []string{"path is missing"}},
 		{Options{From: ":1", To: []string{to, "tcp://a:1"}}, []string{"target 2 is tcp and target 1 is http"}},

@@ -12,12 +12,13 @@ import (
 )
 
 // toForm is what --to wants.
-const toForm = "http://host[:port], h2c://host[:port] or grpc://host[:port] (HTTP/2), tcp://host:port, unix:/path (HTTP), h2c+unix:/path or " +
-	"tcp+unix:/path, several separated by commas"
+const toForm = "http://host[:port], h2c://host[:port] or grpc://host[:port] (HTTP/2), tcp://host:port, with TLS https://host[:port], " +
+	"grpcs://host[:port] or tls://host:port, or unix:/path (HTTP), h2c+unix:/path or tcp+unix:/path, several separated by commas"
 
 // A target is one upstream host as the command line names it.
 type target struct {
-	protocol string // "http" (HTTP/1.1), "h2c" (HTTP/2 with prior knowledge) or "tcp"
+	protocol string // "http" (HTTP/1.1), "h2c" (HTTP/2) or "tcp"
+	secure   bool   // in TLS
 	host     string // an IP address or a name; empty for a unix socket
 	port     uint32
 	path     string // of a unix socket
@@ -27,6 +28,14 @@ type target struct {
 func (t target) named() bool {
 	_, err := netip.ParseAddr(t.host)
 	return t.host != "" && err != nil
+}
+
+// kind is the target's protocol for people.
+func (t target) kind() string {
+	if t.secure {
+		return t.protocol + " with TLS"
+	}
+	return t.protocol
 }
 
 func (t target) address() *corev3.Address {
@@ -56,8 +65,8 @@ func parseTargets(to []string) ([]target, error) {
 	}
 	names, sockets := "", ""
 	for i, t := range targets {
-		if t.protocol != targets[0].protocol {
-			return nil, fmt.Errorf("--to: target %d is %s and target 1 is %s; all must be the same", i+1, t.protocol, targets[0].protocol)
+		if t.protocol != targets[0].protocol || t.secure != targets[0].secure {
+			return nil, fmt.Errorf("--to: target %d is %s and target 1 is %s; all must be the same", i+1, t.kind(), targets[0].kind())
 		}
 		if t.named() {
 			names = t.host
@@ -80,14 +89,16 @@ func parseTarget(text string) (target, error) {
 			return target{protocol: protocol, path: path}, err
 		}
 	}
-	schemes := map[string]string{"http": "http", "h2c": "h2c", "grpc": "h2c", "tcp": "tcp"}
+	schemes := map[string]target{
+		"http": {protocol: "http", port: 80}, "h2c": {protocol: "h2c", port: 80}, "grpc": {protocol: "h2c", port: 80}, "tcp": {protocol: "tcp"},
+		"https": {protocol: "http", port: 443, secure: true}, "grpcs": {protocol: "h2c", port: 443, secure: true},
+		"tls": {protocol: "tcp", secure: true},
+	}
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Opaque != "" || !strings.Contains(text, "://"):
 		return target{}, errors.New("not a URL")
-	case u.Scheme == "https" || u.Scheme == "tls" || u.Scheme == "grpcs":
-		return target{}, fmt.Errorf("TLS to upstreams (%s) is not supported yet", u.Scheme)
-	case schemes[u.Scheme] == "":
+	case schemes[u.Scheme].protocol == "":
 		return target{}, fmt.Errorf("unknown scheme %q", u.Scheme)
 	case u.User != nil:
 		return target{}, errors.New("user names and passwords are not supported")
@@ -96,8 +107,9 @@ func parseTarget(text string) (target, error) {
 	case u.Hostname() == "":
 		return target{}, errors.New("the host is missing")
 	}
-	t := target{protocol: schemes[u.Scheme], host: u.Hostname(), port: 80}
-	if u.Port() == "" && u.Scheme == "tcp" {
+	t := schemes[u.Scheme]
+	t.host = u.Hostname()
+	if u.Port() == "" && t.port == 0 {
 		return target{}, errors.New("the port is missing")
 	}
 	if u.Port() != "" {

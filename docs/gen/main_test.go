@@ -3,9 +3,12 @@ package main
 import (
 	"bytes"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/weftproxy/weft/builtin"
+	"github.com/weftproxy/weft/config/file"
 	"github.com/weftproxy/weft/exchange"
 	"github.com/weftproxy/weft/extension"
 	"github.com/weftproxy/weft/resource"
@@ -52,5 +55,43 @@ func TestLifeOfAnExchangeNamesTheStages(t *testing.T) {
 	}
 	if !bytes.Contains(page, line.Bytes()) {
 		t.Errorf("docs/life-of-an-exchange.md does not give the stages in order: %s", line.String())
+	}
+}
+
+// TestConfigurationInTheDocsIsKnown reads the pieces of configuration in the pages: each has only fields that are supported.
+func TestConfigurationInTheDocsIsKnown(t *testing.T) {
+	r, err := extension.NewRegistry(builtin.Extensions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	around := map[string]string{ // what a piece that begins like this is a part of
+		"  clusters:":        "static_resources:\n",
+		"    filter_chains:": "static_resources:\n  listeners:\n  - name: l\n    address: {socket_address: {address: 127.0.0.1, port_value: 1}}\n",
+	}
+	pages, err := filepath.Glob("../*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, name := range pages {
+		page, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, piece := range strings.Split(string(page), "\n```yaml\n")[1:] {
+			piece, _, _ = strings.Cut(piece, "\n```")
+			first, _, _ := strings.Cut(piece, "\n")
+			before := around[first]
+			seen++
+			_, problems := file.Load(file.Options{Inline: before + piece, Support: r.Support()})
+			for _, p := range problems.All() {
+				if p.Severity == resource.Error {
+					t.Errorf("%s, piece %d: %v", filepath.Base(name), i+1, p)
+				}
+			}
+		}
+	}
+	if seen < 4 {
+		t.Errorf("%d pieces found", seen)
 	}
 }

@@ -28,7 +28,8 @@ type bench struct {
 	origin       *child
 	origins      map[service]string
 	originStream string
-	descriptors  uint64 // how many this process and its children may open
+	certs        *tlsFiles // nil where no scenario needs them
+	descriptors  uint64    // how many this process and its children may open
 }
 
 // prepare finds or installs the tools and starts the origin. The caller closes the bench.
@@ -61,6 +62,9 @@ func prepare(ctx context.Context, o *options, chosen []scenario, progress io.Wri
 		if err = b.loadCPUs.bindSelf(); err != nil {
 			return nil, err
 		}
+	}
+	if b.certs, err = b.certificates(chosen); err != nil {
+		return nil, err
 	}
 	return b, b.startOrigin(ctx)
 }

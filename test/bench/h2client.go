@@ -15,25 +15,31 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// An h2Client is an HTTP/2 connection with prior knowledge that asks one thing at a time.
+// An h2Client is an HTTP/2 connection that asks one thing at a time.
 // It serves probes, idle connections, downloads and the well-behaved client beside an
 // attack; load comes from h2load.
 type h2Client struct {
 	conn   net.Conn
+	scheme string
 	framer *http2.Framer
 	block  strings.Builder
 	fields *hpack.Encoder
 	next   uint32 // the next stream
 }
 
-// dialH2 connects and greets. Window is what the peer may send before it hears of us, on a
-// stream and on the connection; read is the size of the buffer, 0 for none.
+// dialH2 connects and greets, with prior knowledge. Window is what the peer may send before
+// it hears of us, on a stream and on the connection; read is the size of the buffer, 0 for none.
 func dialH2(addr string, limit time.Duration, window uint32, read int) (*h2Client, error) {
 	conn, err := net.DialTimeout("tcp", addr, limit)
 	if err != nil {
 		return nil, err
 	}
-	c := &h2Client{conn: conn, next: 1}
+	return greetH2(conn, "http", limit, window, read)
+}
+
+// greetH2 greets on a connection, which it closes when that fails.
+func greetH2(conn net.Conn, scheme string, limit time.Duration, window uint32, read int) (*h2Client, error) {
+	c := &h2Client{conn: conn, scheme: scheme, next: 1}
 	var in io.Reader = conn
 	if read > 0 {
 		in = bufio.NewReaderSize(conn, read)
@@ -63,7 +69,7 @@ func (c *h2Client) greet(window uint32) error {
 func (c *h2Client) section(path string, more ...hpack.HeaderField) []byte {
 	c.block.Reset()
 	for _, f := range append([]hpack.HeaderField{
-		{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "http"}, {Name: ":path", Value: path}, {Name: ":authority", Value: "bench"},
+		{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: c.scheme}, {Name: ":path", Value: path}, {Name: ":authority", Value: "bench"},
 	}, more...) {
 		_ = c.fields.WriteField(f) // a strings.Builder takes everything
 	}

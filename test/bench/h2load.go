@@ -25,7 +25,7 @@ func (b *bench) h2load(ctx context.Context, addr string, l load, d time.Duration
 		_ = os.Remove(log) // h2load appends
 		argv = append(argv, "--log-file="+log)
 	}
-	p, err := spawn(command{name: "h2load", argv: append(argv, "http://"+addr+l.path), cpus: b.loadCPUs})
+	p, err := spawn(command{name: "h2load", argv: append(argv, l.url(addr)), cpus: b.loadCPUs})
 	if err != nil {
 		return loadResult{}, err
 	}

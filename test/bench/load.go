@@ -13,8 +13,9 @@ type generator string
 
 const (
 	generatorWrk    generator = "wrk"    // HTTP/1.1
-	generatorH2load generator = "h2load" // HTTP/2 with prior knowledge
+	generatorH2load generator = "h2load" // HTTP/2, with prior knowledge where it is without TLS
 	generatorGhz    generator = "ghz"    // gRPC
+	generatorTLS    generator = "tls"    // HTTP/1.1, a new TLS connection for every request; part of this program
 )
 
 // A load is what a generator does for one scenario.
@@ -22,6 +23,8 @@ type load struct {
 	generator   generator
 	path        string
 	connections int
+	tls         bool   // wrk, h2load: over TLS
+	resume      bool   // tls: every connection resumes a session
 	body        int    // wrk: bytes of a POST body; 0 for GET
 	close       bool   // wrk: a new connection for every request
 	streams     int    // h2load: requests at once on each connection; ghz: calls at once in all
@@ -51,6 +54,16 @@ func (b *bench) generate(ctx context.Context, addr string, l load, d time.Durati
 		return b.h2load(ctx, addr, l, d)
 	case generatorGhz:
 		return b.ghz(ctx, addr, l, d)
+	case generatorTLS:
+		return b.handshakes(ctx, addr, l, d)
 	}
 	return b.wrk(ctx, addr, l, d)
+}
+
+// url is what l asks for at addr.
+func (l *load) url(addr string) string {
+	if l.tls {
+		return "https://" + addr + l.path
+	}
+	return "http://" + addr + l.path
 }

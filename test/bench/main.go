@@ -28,9 +28,11 @@ type options struct {
 	settle    time.Duration
 	idle      int
 	idleH2    int
+	idleTLS   int
 	download  float64 // GiB a run
 	stream    float64 // GiB a run
 	services  int
+	sites     int
 	pin       bool
 	install   bool
 	list      bool
@@ -47,6 +49,8 @@ func main() {
 			exit(runOrigin(os.Args[2:]))
 		case "attack":
 			exit(runAttack(os.Args[2:], os.Stdout))
+		case "handshakes":
+			exit(runHandshakes(os.Args[2:], os.Stdout))
 		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -124,9 +128,11 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	f.DurationVar(&o.settle, "settle", 15*time.Second, "time idle connections rest before their memory is read")
 	f.IntVar(&o.idle, "idle", 5000, "idle connections to hold open")
 	f.IntVar(&o.idleH2, "idle-h2", 10000, "idle HTTP/2 connections to hold open")
+	f.IntVar(&o.idleTLS, "idle-tls", 10000, "idle TLS connections to hold open")
 	f.Float64Var(&o.download, "download", 1, "`GiB` one HTTP/2 stream moves")
 	f.Float64Var(&o.stream, "stream", 4, "`GiB` one TCP stream measurement moves")
 	f.IntVar(&o.services, "services", 10000, "routes, and clusters, of the start-up scenario")
+	f.IntVar(&o.sites, "sites", 10000, "certificates of the start-up scenario of TLS")
 	f.BoolVar(&o.pin, "pin", runtime.NumCPU() > 1, "pin the proxy to the first CPU, load and upstream to the others")
 	f.BoolVar(&o.install, "install", true, "install missing tools (apt-get, as root) and build Caddy")
 	f.BoolVar(&o.list, "list", false, "list the scenarios and stop")
@@ -149,8 +155,8 @@ func (o *options) check() error {
 		return fmt.Errorf("-d %v: at least 100ms", o.duration)
 	case o.rounds < 1:
 		return fmt.Errorf("-rounds %d: at least 1", o.rounds)
-	case o.idle < 1 || o.idleH2 < 1 || o.services < 1 || o.stream <= 0 || o.download <= 0:
-		return errors.New("-idle, -idle-h2, -services, -stream and -download must be positive")
+	case o.idle < 1 || o.idleH2 < 1 || o.idleTLS < 1 || o.services < 1 || o.sites < 1 || o.stream <= 0 || o.download <= 0:
+		return errors.New("-idle, -idle-h2, -idle-tls, -services, -sites, -stream and -download must be positive")
 	}
 	if o.cache == "" {
 		dir, err := os.UserCacheDir()

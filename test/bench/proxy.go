@@ -31,6 +31,9 @@ const (
 	kindH2       kind = "h2-h2"    // HTTP/2 from clients and to the upstream, with prior knowledge
 	kindH2H1     kind = "h2-h1"    // HTTP/2 from clients
 	kindH1H2     kind = "h1-h2"    // HTTP/2 to the upstream
+	kindTLS      kind = "tls"      // TLS from clients
+	kindTLSH2    kind = "tls-h2"   // HTTP/2 over TLS from clients
+	kindSites    kind = "sites"    // TLS from clients, a certificate for each of many names
 )
 
 // A proxy is one of the programs compared: how to configure and start it.
@@ -42,20 +45,22 @@ type proxy struct {
 	env    []string
 	bye    syscall.Signal // ends it; SIGKILL if zero
 	splice bool
+	lazy   bool // certificates are loaded when a connection wants them
 	kinds  []kind
 }
 
 // proxies are all the programs the bench knows, in the order of the tables.
 func proxies() []proxy {
-	all := []kind{kindHTTP, kindStream, kindServices, kindH2, kindH2H1, kindH1H2}
+	all := []kind{kindHTTP, kindStream, kindServices, kindH2, kindH2H1, kindH1H2, kindTLS, kindTLSH2, kindSites}
+	nginx := func(binary, config string) []string { return []string{binary, "-c", config, "-e", "stderr"} }
 	haproxy := func(binary, config string) []string { return []string{binary, "-db", "-f", config} }
 	return []proxy{
 		{
-			name: "nginx", tool: "nginx", config: "nginx.conf", kinds: all,
-			argv: func(binary, config string) []string { return []string{binary, "-c", config, "-e", "stderr"} },
+			name: "nginx", tool: "nginx", config: "nginx.conf", kinds: all, argv: nginx,
 			// A killed nginx master leaves its worker behind; a terminated one does not.
 			bye: syscall.SIGTERM,
 		},
+		{name: "nginx-map", tool: "nginx", config: "nginx.conf", kinds: []kind{kindSites}, argv: nginx, bye: syscall.SIGTERM, lazy: true},
 		{name: "haproxy", tool: "haproxy", config: "haproxy.cfg", kinds: all, argv: haproxy},
 		{name: "haproxy-splice", tool: "haproxy", config: "haproxy.cfg", kinds: []kind{kindStream}, argv: haproxy, splice: true},
 		{
@@ -72,7 +77,7 @@ func proxies() []proxy {
 	}
 }
 
-// selectProxies returns those of a comma-separated list; HAProxy brings its splicing variant.
+// selectProxies returns those of a comma-separated list; nginx and HAProxy bring their variants.
 func selectProxies(list string, skipCaddy bool) ([]proxy, error) {
 	var names []string
 	for name := range strings.SplitSeq(list, ",") {
@@ -110,12 +115,19 @@ type setup struct {
 	Connections  int // from clients, at most
 	Sockets      int // from clients and to upstreams, at most
 	Splice       bool
+	Lazy         bool
+	Cert, Key    string // files, with TLS
+	SitesDir     string // where the certificates by name are
+	Sites        int
 	Root         bool
 	StreamModule string // nginx: module file to load; empty when it is built in
 }
 
 // DownH2 reports whether clients speak HTTP/2.
-func (s setup) DownH2() bool { return s.Kind == kindH2 || s.Kind == kindH2H1 }
+func (s setup) DownH2() bool { return s.Kind == kindH2 || s.Kind == kindH2H1 || s.Kind == kindTLSH2 }
+
+// TLS reports whether clients speak TLS.
+func (s setup) TLS() bool { return s.Kind == kindTLS || s.Kind == kindTLSH2 || s.Kind == kindSites }
 
 // UpH2 reports whether the upstream does.
 func (s setup) UpH2() bool { return s.Kind == kindH2 || s.Kind == kindH1H2 }
@@ -127,6 +139,7 @@ func (p *proxy) render(s setup) (string, error) {
 	t, err := template.New(p.config).Funcs(template.FuncMap{
 		"host":     func(addr string) (string, error) { h, _, err := net.SplitHostPort(addr); return h, err },
 		"port":     func(addr string) (string, error) { _, port, err := net.SplitHostPort(addr); return port, err },
+		"site":     nameOfSite,
 		"endpoint": func(name, addr string) map[string]string { return map[string]string{"Name": name, "Addr": addr} },
 	}).ParseFS(configs, "configs/"+p.config)
 	if err != nil {
@@ -134,6 +147,11 @@ func (p *proxy) render(s setup) (string, error) {
 	}
 	if p.tool == "haproxy" && s.Kind == kindServices {
 		if err := writeServicesMap(filepath.Join(s.Dir, "services.map"), s.Services); err != nil {
+			return "", err
+		}
+	}
+	if p.tool == "haproxy" && s.Kind == kindSites {
+		if err := writeSiteList(filepath.Join(s.Dir, "sites.list"), s.SitesDir, s.Sites); err != nil {
 			return "", err
 		}
 	}
@@ -158,6 +176,7 @@ func writeServicesMap(path string, services int) error {
 type running struct {
 	*child
 	setup setup
+	certs *tlsFiles
 	took  time.Duration // from its start to its first answer
 	dir   string
 }
@@ -177,7 +196,10 @@ func (b *bench) start(ctx context.Context, p *proxy, sc scenario) (_ *running, e
 		Kind: sc.kind, Dir: dir, Listen: ports[0], Admin: ports[1],
 		Origin: b.origins[cmp.Or(sc.service, serviceHTTP1)], OriginStream: b.originStream,
 		Services: b.options.services, Connections: clients, Sockets: 2 * clients, Splice: p.splice,
-		Root: os.Geteuid() == 0, StreamModule: b.tools.streamModule,
+		Lazy: p.lazy, Sites: b.options.sites, Root: os.Geteuid() == 0, StreamModule: b.tools.streamModule,
+	}
+	if s.TLS() {
+		s.Cert, s.Key, s.SitesDir = b.certs.cert, b.certs.key, b.certs.dir
 	}
 	config, err := p.render(s)
 	if err != nil {
@@ -191,7 +213,7 @@ func (b *bench) start(ctx context.Context, p *proxy, sc scenario) (_ *running, e
 	if err != nil {
 		return nil, err
 	}
-	r := &running{child: c, setup: s, dir: dir}
+	r := &running{child: c, setup: s, certs: b.certs, dir: dir}
 	if err := c.ready(ctx, time.Minute, r.probe()); err != nil {
 		r.stop()
 		return nil, err
@@ -215,6 +237,13 @@ func (r *running) probe() func() error {
 	case kindServices:
 		path := fmt.Sprintf("/svc%d/", r.setup.Services-1)
 		return func() error { return dialAsk(listen, path, askLimit) }
+	case kindTLS:
+		return func() error { return dialAskTLS(listen, r.certs.client(siteName, "http/1.1"), "/100", askLimit) }
+	case kindTLSH2:
+		return func() error { return dialAskTLS(listen, r.certs.client(siteName, "h2"), "/100", askLimit) }
+	case kindSites:
+		last := r.certs.client(nameOfSite(r.setup.Sites-1), "http/1.1")
+		return func() error { return dialAskTLS(listen, last, "/100", askLimit) }
 	case kindH2, kindH2H1:
 		return func() error { return dialAskH2(listen, "/100", askLimit) }
 	}

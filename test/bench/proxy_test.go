@@ -14,9 +14,11 @@ import (
 
 	"buf.build/go/protoyaml"
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 )
 
@@ -26,8 +28,8 @@ func TestSelectProxies(t *testing.T) {
 		skip bool
 		want string
 	}{
-		{"nginx,haproxy,weft,caddy", false, "nginx haproxy haproxy-splice weft caddy"},
-		{" caddy, nginx", false, "nginx caddy"},
+		{"nginx,haproxy,weft,caddy", false, "nginx nginx-map haproxy haproxy-splice weft caddy"},
+		{" caddy, nginx", false, "nginx nginx-map caddy"},
 		{"caddy,weft", true, "weft"},
 		{"nginx,squid", false, "error: -proxies: unknown: squid"},
 		{"caddy", true, "error: no proxy to measure"},
@@ -50,7 +52,8 @@ func TestSelectProxies(t *testing.T) {
 func testSetup(t *testing.T, k kind) setup {
 	return setup{
 		Kind: k, Dir: t.TempDir(), Listen: "127.0.0.1:20001", Admin: "127.0.0.1:20002",
-		Origin: "127.0.0.1:20003", OriginStream: "127.0.0.1:20004", Services: 3, Connections: 10, Sockets: 20, Root: true, StreamModule: "/m.so",
+		Origin: "127.0.0.1:20003", OriginStream: "127.0.0.1:20004", Services: 3, Sites: 3, Connections: 10,
+		Cert: "/c/bench.crt", Key: "/c/bench.crt.key", SitesDir: "/c/sites", Sockets: 20, Root: true, StreamModule: "/m.so",
 	}
 }
 
@@ -59,7 +62,7 @@ func TestEveryConfigurationNamesListenerAndUpstream(t *testing.T) {
 		for _, k := range p.kinds {
 			t.Run(p.name+"/"+string(k), func(t *testing.T) {
 				s := testSetup(t, k)
-				s.Splice = p.splice
+				s.Splice, s.Lazy = p.splice, p.lazy
 				path, err := p.render(s)
 				if err != nil {
 					t.Fatal(err)
@@ -75,7 +78,19 @@ func TestEveryConfigurationNamesListenerAndUpstream(t *testing.T) {
 				case kindServices:
 					want = append(want, "svc0", "svc2")
 				}
-				if s.DownH2() || s.UpH2() {
+				switch {
+				case k == kindSites && p.tool == "haproxy":
+					want = append(want, "/sites.list")
+				case k == kindSites && p.lazy:
+					want = append(want, "/c/sites/$site.crt", "site2.example site2;")
+				case k == kindSites:
+					want = append(want, "/c/sites/site0.crt", "/c/sites/site2.crt")
+				case s.TLS():
+					want = append(want, "/c/bench.crt", "X25519", map[string]string{"nginx": "TLSv1.3", "haproxy": "TLSv1.3", "weft": "TLSv1_3"}[p.tool])
+				}
+				if s.TLS() && s.DownH2() {
+					want = append(want, map[string]string{"nginx": "ssl http2", "haproxy": "alpn h2", "weft": "[h2, http/1.1]"}[p.tool])
+				} else if s.DownH2() || s.UpH2() {
 					want = append(want, map[string]string{"nginx": "origin", "haproxy": "proto h2", "weft": "origin", "caddy": "h2c"}[p.tool])
 				}
 				if p.splice {
@@ -86,7 +101,7 @@ func TestEveryConfigurationNamesListenerAndUpstream(t *testing.T) {
 						t.Errorf("no %s in\n%s", w, b)
 					}
 				}
-				if bytes.Contains(b, []byte("<no value>")) || bytes.Contains(b, []byte("svc3")) {
+				if bytes.Contains(b, []byte("<no value>")) || bytes.Contains(b, []byte("svc3")) || bytes.Contains(b, []byte("site3")) {
 					t.Errorf("configuration:\n%s", b)
 				}
 			})
@@ -96,7 +111,8 @@ func TestEveryConfigurationNamesListenerAndUpstream(t *testing.T) {
 
 func TestWeftConfigurationIsABootstrap(t *testing.T) {
 	weft := proxies()[slices.IndexFunc(proxies(), func(p proxy) bool { return p.name == "weft" })]
-	for k, clusters := range map[kind]int{kindHTTP: 1, kindStream: 1, kindServices: 3, kindH2: 1, kindH2H1: 1} {
+	for k, clusters := range map[kind]int{kindHTTP: 1, kindStream: 1, kindServices: 3, kindH2: 1, kindH2H1: 1,
+		kindTLS: 1, kindTLSH2: 1, kindSites: 1} {
 		path, err := weft.render(testSetup(t, k))
 		if err != nil {
 			t.Fatal(err)
@@ -118,6 +134,7 @@ func TestWeftConfigurationIsABootstrap(t *testing.T) {
 		if n := len(boot.StaticResources.Clusters); n != clusters {
 			t.Errorf("%s: %d clusters, want %d", k, n, clusters)
 		}
+		checkTransport(t, k, boot.StaticResources.Listeners[0].FilterChains[0])
 		for _, c := range boot.StaticResources.Clusters {
 			if h2 := len(c.TypedExtensionProtocolOptions) > 0; h2 != (k == kindH2) {
 				t.Errorf("%s: HTTP/2 upstream: %v", k, h2)
@@ -126,6 +143,28 @@ func TestWeftConfigurationIsABootstrap(t *testing.T) {
 				t.Errorf("%s: cluster %q has the assignment of %q", k, c.Name, c.LoadAssignment.ClusterName)
 			}
 		}
+	}
+}
+
+// checkTransport looks at what the chain makes of its connections.
+func checkTransport(t *testing.T, k kind, chain *listenerv3.FilterChain) {
+	t.Helper()
+	if chain.TransportSocket == nil {
+		if (setup{Kind: k}).TLS() {
+			t.Errorf("%s: no transport socket", k)
+		}
+		return
+	}
+	var c tlsv3.DownstreamTlsContext
+	if err := chain.TransportSocket.GetTypedConfig().UnmarshalTo(&c); err != nil {
+		t.Fatalf("%s: %v", k, err)
+	}
+	common, want := c.CommonTlsContext, map[kind]int{kindTLS: 1, kindTLSH2: 1, kindSites: 3}[k]
+	if n := len(common.TlsCertificates); n != want {
+		t.Errorf("%s: %d certificates, want %d", k, n, want)
+	}
+	if h2 := common.AlpnProtocols[0] == "h2"; h2 != (k == kindTLSH2) {
+		t.Errorf("%s: protocols %v", k, common.AlpnProtocols)
 	}
 }
 

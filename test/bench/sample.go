@@ -106,9 +106,15 @@ func sampleStream(ctx context.Context, b *bench, r *running) (sample, error) {
 	}, nil
 }
 
-// sampleStart reads what the start has cost; memory a second later. Then the first,
-// a middle and the last route must answer.
 func sampleStart(ctx context.Context, b *bench, r *running) (sample, error) {
+	return startedWith(ctx, r, b.options.services, func(i int) error {
+		return dialAsk(r.setup.Listen, fmt.Sprintf("/svc%d/", i), askLimit)
+	})
+}
+
+// startedWith reads what the start with n things of a kind has cost; memory a second later.
+// Then the first, a middle and the last must answer.
+func startedWith(ctx context.Context, r *running, n int, ask func(i int) error) (sample, error) {
 	atStart, err := readUsage(r.pid())
 	if err != nil {
 		return sample{}, err
@@ -124,10 +130,10 @@ func sampleStart(ctx context.Context, b *bench, r *running) (sample, error) {
 		CPU: atStart.cpu, User: atStart.user, Ready: r.took,
 		After: after.rss, Peak: after.peak,
 	}
-	last := b.options.services - 1
-	for _, service := range []int{0, last / 2, last} {
+	last := n - 1
+	for _, i := range []int{0, last / 2, last} {
 		s.Requests++
-		if err := dialAsk(r.setup.Listen, fmt.Sprintf("/svc%d/", service), askLimit); err != nil {
+		if err := ask(i); err != nil {
 			s.Failed++
 		}
 	}

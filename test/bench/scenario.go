@@ -117,6 +117,14 @@ func readyAfter() column {
 	return column{"ready ms", func(s sample) float64 { return micros(s.Ready) / 1000 }, 0}
 }
 
+func startColumns() []column {
+	return []column{
+		readyAfter(),
+		{"CPU ms", func(s sample) float64 { return micros(s.CPU) / 1000 }, 0},
+		rss(), peak(), failed(),
+	}
+}
+
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
 func per(x float64, n int64) float64 { return x / float64(n) }
@@ -151,13 +159,9 @@ func scenarios(o *options) []scenario {
 			name: "start", title: fmt.Sprintf("start with %d routes and %d clusters", o.services, o.services),
 			kind: kindServices, sample: sampleStart,
 			targets: []target{{readyAfter(), "", 3000}, {rss(), "", 250}},
-			columns: []column{
-				readyAfter(),
-				{"CPU ms", func(s sample) float64 { return micros(s.CPU) / 1000 }, 0},
-				rss(), peak(), failed(),
-			},
+			columns: startColumns(),
 		},
-	}, h2Scenarios(o), attackScenarios())
+	}, h2Scenarios(o), tlsScenarios(o), attackScenarios())
 }
 
 // loadScenario completes one that is a load.

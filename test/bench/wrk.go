@@ -28,7 +28,7 @@ func (b *bench) wrk(ctx context.Context, addr string, l load, d time.Duration) (
 	if l.close {
 		argv = append(argv, "-H", "Connection: close")
 	}
-	argv = append(argv, "http://"+addr+l.path, "--", strconv.Itoa(l.body))
+	argv = append(argv, l.url(addr), "--", strconv.Itoa(l.body))
 	p, err := spawn(command{name: "wrk", argv: argv, cpus: b.loadCPUs})
 	if err != nil {
 		return loadResult{}, err

@@ -191,6 +191,18 @@ func run(t *testing.T, limit time.Duration, path string, args ...string) (string
 	return out.String(), nil
 }
 
+// runWith runs a program with something to read and returns all it prints.
+func runWith(t *testing.T, stdin, path string, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.WaitDelay = time.Second
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
 // tool finds a program, or skips the test; where CI=true or WEFT_INTEROP=require it fails.
 func tool(t *testing.T, names ...string) string {
 	t.Helper()

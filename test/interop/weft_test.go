@@ -21,7 +21,13 @@ type setup struct {
 	codec         string // of the listener, AUTO if empty
 	upstream      speaks
 	filters       string // HTTP filters before the router, one after the other
+	socket        string // transport socket of the listener, plain if empty
+	upSocket      string // transport socket of the cluster, plain if empty
+	logAll        bool   // successes, too
 }
+
+// rawSocket is the transport socket without TLS.
+const rawSocket = `{name: envoy.transport_sockets.raw_buffer, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}}`
 
 // speaks says which protocol the upstream speaks.
 type speaks int
@@ -60,8 +66,14 @@ static_resources:
   - name: main
     address: {socket_address: {address: 127.0.0.1, port_value: MAIN_PORT}}
     listener_filters: [LISTENER_FILTERS]
+    access_log:
+    - name: envoy.access_loggers.stdout
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog
+        log_format: {text_format_source: {inline_string: "connection %DOWNSTREAM_TRANSPORT_FAILURE_REASON%\n"}}
     filter_chains:
-    - filters:
+    - transport_socket: DOWN_SOCKET
+      filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
@@ -75,7 +87,7 @@ static_resources:
           upgrade_configs: [{upgrade_type: websocket}, {upgrade_type: CONNECT, enabled: CONNECT_ENABLED}]
           access_log:
           - name: envoy.access_loggers.stdout
-            filter: {status_code_filter: {comparison: {op: GE, value: {default_value: 500, runtime_key: log}}}}
+            filter: {status_code_filter: {comparison: {op: GE, value: {default_value: LOG_FROM, runtime_key: log}}}}
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog
               log_format: {text_format_source: {inline_string: "LOG_FORMAT\n"}}
@@ -96,6 +108,7 @@ static_resources:
   clusters:
   - name: up
     connect_timeout: 2s
+    transport_socket: UP_SOCKET
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
@@ -121,12 +134,22 @@ func startWeft(t *testing.T, upstream string, s setup) *weft {
 	if s.codec == "" {
 		s.codec = "AUTO"
 	}
+	if s.socket == "" {
+		s.socket = rawSocket
+	}
+	if s.upSocket == "" {
+		s.upSocket = rawSocket
+	}
+	logFrom := "500"
+	if s.logAll {
+		logFrom = "100"
+	}
 	filters := ""
 	if s.proxyProtocol {
 		filters = proxyProtocolFilter
 	}
 	config := strings.NewReplacer("ADMIN_PORT", port(w.admin), "MAIN_PORT", port(w.addr), "UP_PORT", port(upstream),
-		"LISTENER_FILTERS", filters, "NORMALIZE", strconv.FormatBool(!s.faithful), "FAITHFUL", strconv.FormatBool(s.faithful),
+		"LISTENER_FILTERS", filters, "DOWN_SOCKET", s.socket, "UP_SOCKET", s.upSocket, "LOG_FROM", logFrom, "NORMALIZE", strconv.FormatBool(!s.faithful), "FAITHFUL", strconv.FormatBool(s.faithful),
 		"CODEC", s.codec, "LOG_FORMAT", logFormat, "PROTOCOL_OPTIONS", s.upstream.protocolOptions(), "HTTP_FILTERS", s.filters,
 		"EDGE", strconv.FormatBool(s.edge), "CONNECT_ENABLED", strconv.FormatBool(s.connect)).Replace(bootstrap)
 	w.process = start(t, binary, "-c", write(t, "weft.yaml", config), "--drain-time-s", "1")
