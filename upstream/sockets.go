@@ -91,7 +91,8 @@ func (c *Cluster) compileSockets(env CompileEnv, m *clusterv3.Cluster, at resour
 		all = append(all, s)
 	}
 	o := c.Config.Health
-	if negotiates := c.Config.HTTP.Auto() || o != nil && o.HTTP != nil && o.HTTP.Negotiated; negotiates && !unchecked && p.HasErrors() == before {
+	negotiates := c.Config.HTTP.Auto() || o != nil && o.HTTP != nil && o.HTTP.Negotiated
+	if negotiates && !unchecked && p.HasErrors() == before {
 		if slices.ContainsFunc(all, func(s *socketChoice) bool { return !s.Secure }) {
 			p.Errorf(at.Field("transport_socket"), "give it a TLS transport socket, or use explicit_http_config",
 				"ALPN configured for cluster %s which has a non-ALPN transport socket", c.Name)

@@ -28,6 +28,7 @@ func loggers() map[string][]string {
 		misc:         {""},
 		"pool":       {"upstream/pool"},
 		"router":     {"route", "forward"},
+		"secret":     {"transport/secret"},
 		"stats":      {"observe"},
 		"upstream":   {"upstream"},
 	}
@@ -37,7 +38,7 @@ func loggers() map[string][]string {
 const silent = " alternate_protocols_cache assert aws backtrace basic_auth cache_filter client compression conn_handler connection_pool" +
 	" credential_injector decompression dynamic_modules dubbo envoy_bug ext_authz ext_proc file forward_proxy geolocation golang grpc health_checker" +
 	" happy_eyeballs http2 hystrix init io jwt key_value_store lua matcher mcp mongo multi_connection oauth2 path quic quic_stream" +
-	" rate_limit_quota rbac redis rocketmq runtime secret tap testing thrift tracing udp wasm websocket "
+	" rate_limit_quota rbac redis rocketmq runtime tap testing thrift tracing udp wasm websocket "
 
 // A component is one logger.
 type component struct {

@@ -1,3 +1,3 @@
-// Package auto serves connections in the version of HTTP that their first bytes, or the TLS handshake, ask for: Envoy's codec_type AUTO. Its
-// client opens upstream connections in the version that the TLS handshake agreed on: auto_config.
+// Package auto serves connections in the version of HTTP that their first bytes, or the TLS handshake, ask for: Envoy's codec_type AUTO.
+// Its client opens upstream connections in the version that the TLS handshake agreed on: Envoy's auto_config.
 package auto

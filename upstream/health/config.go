@@ -133,7 +133,8 @@ func or(d *durationpb.Duration, other time.Duration) time.Duration {
 
 func compileHTTP(m *corev3.HealthCheck_HttpHealthCheck, at resource.Path, p *resource.Problems) *HTTP {
 	h := &HTTP{HTTP2: m.GetCodecClientType() == typev3.CodecClientType_HTTP2, Negotiated: m.GetUseAlpnProtocol(),
-		Add: fields(m.GetRequestHeadersToAdd()), Host: m.GetHost(), Path: m.GetPath(), Method: "GET", Remove: m.GetRequestHeadersToRemove(), BufferSize: 1024,
+		Add: fields(m.GetRequestHeadersToAdd()), Host: m.GetHost(), Path: m.GetPath(), Method: "GET",
+		Remove: m.GetRequestHeadersToRemove(), BufferSize: 1024,
 		Receive: payloads(m.GetReceive(), at.Field("receive"), p)}
 	if h.Path == "" {
 		p.Errorf(at.Field("path"), `path: "/healthz"`, "required")

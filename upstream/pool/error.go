@@ -93,6 +93,6 @@ const TLSAlert = "remote error"
 // byPeer says that a connection ended because the peer ended it.
 func byPeer(cause error) bool {
 	var alert *net.OpError
-	return errors.As(cause, &alert) && alert.Op == TLSAlert || errors.Is(cause, io.EOF) || errors.Is(cause, io.ErrUnexpectedEOF) || errors.Is(cause, syscall.ECONNRESET) ||
-		errors.Is(cause, syscall.EPIPE)
+	return errors.As(cause, &alert) && alert.Op == TLSAlert || errors.Is(cause, io.EOF) || errors.Is(cause, io.ErrUnexpectedEOF) ||
+		errors.Is(cause, syscall.ECONNRESET) || errors.Is(cause, syscall.EPIPE)
 }
