@@ -301,12 +301,12 @@ func (v *serving) finish(st *stream, refused *protocol.Error) (again bool, err e
 
 // drain reads the rest of a request body that nobody wants, if it is short and there soon.
 func (v *serving) drain(b *body) bool {
-	if b.rest() > drainable {
+	if b.rest() > drainMost {
 		return false
 	}
 	_ = v.c.SetReadDeadline(time.Now().Add(drainTime)) // fails only on a closed socket
 	defer func() { _ = v.c.SetReadDeadline(time.Time{}) }()
-	for n := 0; n <= drainable; {
+	for n := 0; n <= drainMost; {
 		p, err := b.r.take()
 		if err != nil {
 			return err == io.EOF

@@ -373,6 +373,8 @@ func TestUnreadBodyIsDrainedOrTheConnectionEnds(t *testing.T) {
 	}{
 		{"short", "POST / HTTP/1.1\nHost: a\nContent-Length: 5\n\nhello", true, false},
 		{"short chunked", "POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n5\nhello\n0\n\n", true, false},
+		{"half a mebibyte", "POST / HTTP/1.1\nHost: a\nContent-Length: 500000\n\n" + strings.Repeat("x", 500000), true, false},
+		{"half a mebibyte, chunked", "POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n7a120\n" + strings.Repeat("x", 500000) + "\n0\n\n", true, false},
 		{"long", "POST / HTTP/1.1\nHost: a\nContent-Length: 10000000\n\nhello", false, false},
 		{"long, refused here", "POST / HTTP/1.1\nHost: a\nContent-Length: 10000000\n\nhello", false, true},
 		{"chunked, refused here", "POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n5\nhello\n", false, true},

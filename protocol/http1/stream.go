@@ -21,6 +21,10 @@ var (
 // drainable is how much of a request body that nobody wants is read for the sake of the connection, in bytes.
 const drainable = 64 << 10
 
+// drainMost is drainable after an upstream's answer, which did not tell the client that the connection ends with it: a client that has sent
+// its request to the end takes the connection for good, and its next request would be lost.
+const drainMost = 1 << 20
+
 // A stream is the server's end of one exchange. It is pooled: it belongs to an exchange from the first byte of the request to the end of
 // ServeStream.
 type stream struct {

@@ -377,8 +377,12 @@ func (v *serving) launch(st *serverStream, f frame) {
 func (v *serving) trailers(s *stream, f frame, block []byte) error {
 	var q fieldSet
 	v.mu.Lock()
-	ended := s.ended
+	ended, over := s.ended, s.ended && s.sent && !s.cutOff
 	v.mu.Unlock()
+	if over { // both sides have ended it, and only the handler has not returned yet
+		v.stats.HeadersCbNoStream.Inc()
+		return errClosed
+	}
 	if ended {
 		if err := v.drop(block); err != nil {
 			return err

@@ -5,22 +5,24 @@ package interop
 import (
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-// chromium finds the browser, or fetches it where the tests run as root on Debian.
-func chromium(t *testing.T) string {
+// debian finds a program by one of its names, or fetches the package where the tests run as root on Debian.
+func debian(t *testing.T, pkg string, names ...string) string {
 	t.Helper()
-	if _, err := exec.LookPath("chromium"); err != nil && os.Getuid() == 0 {
+	found := func(name string) bool { _, err := exec.LookPath(name); return err == nil }
+	if !slices.ContainsFunc(names, found) && os.Getuid() == 0 {
 		if apt, err := exec.LookPath("apt-get"); err == nil {
-			if _, err := run(t, 5*time.Minute, apt, "install", "-y", "-qq", "--no-install-recommends", "chromium"); err != nil {
+			if _, err := run(t, 5*time.Minute, apt, "install", "-y", "-qq", "--no-install-recommends", pkg); err != nil {
 				t.Logf("%v", err)
 			}
 		}
 	}
-	return tool(t, "chromium", "chromium-browser", "google-chrome")
+	return tool(t, names...)
 }
 
 // pageParts are what the page reports when all is well; stream says that the parts of a body came one by one.
@@ -29,7 +31,7 @@ var pageParts = []string{"events=5", "gzip=50000", "pictures=20", "post=100000",
 
 // TestChromiumLoadsAPage has Chromium load a page with pictures, a streamed fetch, an EventSource and a WebSocket, and print what came of it.
 func TestChromiumLoadsAPage(t *testing.T) {
-	path := chromium(t)
+	path := debian(t, "chromium", "chromium", "chromium-browser", "google-chrome")
 	w := startWeft(t, startNode(t), setup{})
 	out, err := run(t, 2*patience, path, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--no-proxy-server",
 		"--disable-background-networking", "--user-data-dir="+t.TempDir(), "--dump-dom", "http://"+w.addr+"/page")

@@ -24,7 +24,7 @@ var grpcCases = []string{
 // machine, so it gets a network of its own where that is allowed.
 func TestGRPCInterop(t *testing.T) {
 	client, server := peer(t, "client"), peer(t, "server")
-	if os.Getenv(inNetwork) == "" && ownNetwork(t) {
+	if os.Getenv(inNetwork) == "" && ownNetwork(t, 1+len(grpcCases)) {
 		return
 	}
 	upstream := freeAddr(t)
@@ -32,14 +32,10 @@ func TestGRPCInterop(t *testing.T) {
 	w := startWeft(t, upstream, setup{upstream: http2})
 	for _, c := range grpcCases {
 		t.Run(c, func(t *testing.T) {
-			ask := func(addr string) error {
-				_, err := run(t, patience, client, "-server_host", "127.0.0.1", "-server_port", port(addr), "-test_case", c)
-				return err
-			}
-			if err := ask(upstream); err != nil {
+			if err := grpcCase(t, client, upstream, c); err != nil {
 				t.Fatalf("without Weft: %v", err)
 			}
-			if err := ask(w.addr); err != nil {
+			if err := grpcCase(t, client, w.addr, c); err != nil {
 				t.Error(err)
 			}
 		})
@@ -47,12 +43,56 @@ func TestGRPCInterop(t *testing.T) {
 	w.atRest()
 }
 
+// TestGRPCInteropOverTLS is TestGRPCInterop with clients that speak TLS and servers that do, too, or do not.
+func TestGRPCInteropOverTLS(t *testing.T) {
+	client, server := peer(t, "client"), peer(t, "server")
+	if os.Getenv(inNetwork) == "" && ownNetwork(t, 1+3*len(grpcCases)) {
+		return
+	}
+	p := newPapers(t)
+	secured := []string{"-use_tls", "-use_test_ca", "-ca_file", p.ca}
+	open, closed := freeAddr(t), freeAddr(t)
+	start(t, server, "-port", port(open)).ready(open)
+	start(t, server, "-port", port(closed), "-use_tls", "-tls_cert_file", p.local.cert, "-tls_key_file", p.local.key).ready(closed)
+	ways := []*weft{
+		startWeft(t, open, setup{upstream: http2, socket: p.localSocket("")}),
+		startWeft(t, closed, setup{upstream: http2, socket: p.localSocket(""), upSocket: p.toLocal()}),
+		startWeft(t, closed, setup{upstream: http2, upSocket: p.toLocal()}),
+	}
+	for i, name := range []string{"TLS to cleartext", "TLS to TLS", "cleartext to TLS"} {
+		args := secured
+		if i == 2 {
+			args = nil
+		}
+		for _, c := range grpcCases {
+			t.Run(name+"/"+c, func(t *testing.T) {
+				if i == 0 { // once is enough
+					if err := grpcCase(t, client, closed, c, secured...); err != nil {
+						t.Fatalf("without Weft: %v", err)
+					}
+				}
+				if err := grpcCase(t, client, ways[i].addr, c, args...); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		ways[i].atRest()
+	}
+}
+
+// grpcCase runs one case of the interop client, with more arguments.
+func grpcCase(t *testing.T, client, addr, name string, args ...string) error {
+	t.Helper()
+	_, err := run(t, patience, client, append([]string{"-server_host", "127.0.0.1", "-server_port", port(addr), "-test_case", name}, args...)...)
+	return err
+}
+
 // inNetwork says that a test runs in a network of its own.
 const inNetwork = "WEFT_INTEROP_NETWORK"
 
-// ownNetwork runs the test again where there is a loopback interface and nothing else. It returns false where the system does not allow that
+// ownNetwork runs the test, of so many tests, again where there is a loopback interface and nothing else. It returns false where the system does not allow that
 // and the test has to run, and skips the test where it need not.
-func ownNetwork(t *testing.T) bool {
+func ownNetwork(t *testing.T, tests int) bool {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -80,8 +120,8 @@ func ownNetwork(t *testing.T) bool {
 	if err != nil {
 		t.Errorf("%v", err)
 	}
-	if n := strings.Count(out, "--- PASS: "); err == nil && n != 1+len(grpcCases) {
-		t.Errorf("%d passed, want %d", n, 1+len(grpcCases))
+	if n := strings.Count(out, "--- PASS: "); err == nil && n != tests {
+		t.Errorf("%d passed, want %d", n, tests)
 	}
 	t.Log(tail(out))
 	return true

@@ -39,23 +39,31 @@ type failure struct {
 	Text string `xml:",chardata"`
 }
 
-// TestH2spec runs all of h2spec, its strict cases as well, against a listener for HTTP/2 and one for both versions.
+// TestH2spec runs all of h2spec, its strict cases as well, against a listener for HTTP/2 and one for both versions, and over TLS.
 func TestH2spec(t *testing.T) {
 	path := peer(t, "h2spec")
 	upstream := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // a request that is broken off is what is tested
 		fmt.Fprint(w, strings.Repeat("h2spec ", 100))
 	}))
+	p := newPapers(t)
 	for _, c := range []struct {
 		codec    string
 		upstream speaks
 		excused  map[string]string
-	}{{"HTTP2", http2, nil}, {"HTTP2", http1, nil}, {"AUTO", http2, notOnAuto}} {
-		t.Run(fmt.Sprintf("%s to HTTP/%d", c.codec, c.upstream+1), func(t *testing.T) {
-			w := startWeft(t, upstream, setup{codec: c.codec, upstream: c.upstream})
+		socket   string
+		args     []string
+	}{
+		{"HTTP2", http2, nil, "", nil}, {"HTTP2", http1, nil, "", nil}, {"AUTO", http2, notOnAuto, "", nil},
+		{"HTTP2", http1, nil, p.localSocket(""), []string{"--tls", "--insecure"}}, // it trusts what the system trusts
+		{"AUTO", http2, nil, p.localSocket(""), []string{"--tls", "--insecure"}},  // ALPN says HTTP/2
+	} {
+		t.Run(strings.Join(append([]string{fmt.Sprintf("%s to HTTP/%d", c.codec, c.upstream+1)}, c.args...), " "), func(t *testing.T) {
+			w := startWeft(t, upstream, setup{codec: c.codec, upstream: c.upstream, socket: c.socket})
 			file := filepath.Join(t.TempDir(), "report.xml")
 			// The exit code says whether a case has failed, as the report does.
-			_, failed := run(t, 2*patience, path, "--strict", "--host", "127.0.0.1", "--port", port(w.addr), "--junit-report", file)
+			args := append([]string{"--strict", "--host", "127.0.0.1", "--port", port(w.addr), "--junit-report", file}, c.args...)
+			_, failed := run(t, 2*patience, path, args...)
 			var r report
 			if err := xml.Unmarshal(read(t, file), &r); err != nil {
 				t.Fatal(err, failed)

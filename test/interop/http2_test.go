@@ -20,6 +20,15 @@ func pairs(t *testing.T, f func(t *testing.T, s setup)) {
 	}
 }
 
+// securePairs is pairs, and once more with TLS for both connections.
+func securePairs(t *testing.T, p *papers, f func(t *testing.T, s setup)) {
+	pairs(t, f)
+	for _, s := range []setup{{}, {upstream: http2}} {
+		s.socket, s.upSocket = p.localSocket(""), p.toLocal()
+		t.Run(fmt.Sprintf("TLS to HTTP/%d in TLS", s.upstream+1), func(t *testing.T) { f(t, s) })
+	}
+}
+
 // TestCurlWithHTTP2 has a connection a request: curl 7.88 fails on the second with --http2-prior-knowledge, whatever the server.
 func TestCurlWithHTTP2(t *testing.T) {
 	pairs(t, func(t *testing.T, s setup) {
@@ -83,9 +92,14 @@ var nghttpOK = regexp.MustCompile(`(?m)^ *\d+ +\+.* 200 +\S+ /`)
 
 func TestNghttp(t *testing.T) {
 	path := tool(t, "nghttp")
-	pairs(t, func(t *testing.T, s setup) {
-		w := startWeft(t, serve(t, origin()), s)
-		url := "http://" + w.addr
+	p := newPapers(t)
+	securePairs(t, p, func(t *testing.T, s setup) {
+		up := serve(t, origin())
+		if s.upSocket != "" {
+			up = serveTLS(t, origin(), p.local)
+		}
+		w := startWeft(t, up, s)
+		url := w.url()
 		body := write(t, "body", strings.Repeat("0123456789abcdef", 1<<14))
 		want := sum(t, strings.NewReader(string(read(t, body))))
 		for _, c := range []struct {
@@ -130,10 +144,14 @@ func TestNghttp(t *testing.T) {
 
 func TestH2loadWithHTTP2(t *testing.T) {
 	path := tool(t, "h2load")
-	pairs(t, func(t *testing.T, s setup) {
-		n := startNginx(t, "", "1.1")
-		upstream := n.addr
-		if s.upstream == http2 {
+	p := newPapers(t)
+	securePairs(t, p, func(t *testing.T, s setup) {
+		n := startSecureNginx(t, p, "", "1.1")
+		upstream, haproxy := n.addr, []string{"proto", "h2"}
+		switch {
+		case s.upSocket != "":
+			upstream, haproxy = n.tls, []string{"ssl", "verify", "required", "ca-file", p.ca, "verifyhost", "localhost", "alpn", "h2"}
+		case s.upstream == http2:
 			upstream = n.http2
 		}
 		w := startWeft(t, upstream, s)
@@ -143,15 +161,15 @@ func TestH2loadWithHTTP2(t *testing.T) {
 			n    int
 			args []string
 		}{
-			{"one at a time", 5000, []string{"-c", "20", "-m", "1", "http://" + w.addr + "/plain/small.txt"}},
-			{"many at a time", 20000, []string{"-c", "8", "-m", "32", "http://" + w.addr + "/plain/small.txt"}},
-			{"as many as are allowed", 10000, []string{"-c", "4", "-m", "100", "http://" + w.addr + "/plain/small.txt"}},
-			{"200 KB", 1000, []string{"-c", "10", "-m", "10", "http://" + w.addr + "/plain/text.txt"}},
-			{"200 KB in small windows", 200, []string{"-c", "4", "-m", "10", "-w", "10", "-W", "12", "http://" + w.addr + "/plain/text.txt"}},
-			{"gzip", 2000, []string{"-c", "10", "-m", "10", "-H", "accept-encoding: gzip", "http://" + w.addr + "/text.txt"}},
-			{"uploads", 2000, []string{"-c", "10", "-m", "10", "-d", body, "http://" + w.addr + "/hints"}},
-			{"nginx closes after seven", 1000, []string{"-c", "4", "-m", "4", "http://" + w.addr + "/few/small.txt"}},
-			{"through HAProxy", 5000, []string{"-c", "8", "-m", "16", "http://" + startHAProxy(t, w.addr, "proto", "h2").addr + "/plain/small.txt"}},
+			{"one at a time", 5000, []string{"-c", "20", "-m", "1", w.url() + "/plain/small.txt"}},
+			{"many at a time", 20000, []string{"-c", "8", "-m", "32", w.url() + "/plain/small.txt"}},
+			{"as many as are allowed", 10000, []string{"-c", "4", "-m", "100", w.url() + "/plain/small.txt"}},
+			{"200 KB", 1000, []string{"-c", "10", "-m", "10", w.url() + "/plain/text.txt"}},
+			{"200 KB in small windows", 200, []string{"-c", "4", "-m", "10", "-w", "10", "-W", "12", w.url() + "/plain/text.txt"}},
+			{"gzip", 2000, []string{"-c", "10", "-m", "10", "-H", "accept-encoding: gzip", w.url() + "/text.txt"}},
+			{"uploads", 2000, []string{"-c", "10", "-m", "10", "-d", body, w.url() + "/hints"}},
+			{"nginx closes after seven", 1000, []string{"-c", "4", "-m", "4", w.url() + "/few/small.txt"}},
+			{"through HAProxy", 5000, []string{"-c", "8", "-m", "16", "http://" + startHAProxy(t, w.addr, haproxy...).addr + "/plain/small.txt"}},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				out, err := run(t, patience, path, append([]string{"-n", strconv.Itoa(c.n)}, c.args...)...)

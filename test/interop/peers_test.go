@@ -9,16 +9,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // buildTime is how long fetching and building the peers may take where nothing of them is cached.
@@ -69,6 +73,9 @@ const (
 	shimArg = "shim"
 	toChild = "WEFT_INTEROP_TO_CHILD" // hex of the fields for what goes in
 	toSuite = "WEFT_INTEROP_TO_SUITE" // and for what comes out
+
+	trustFile  = "WEFT_INTEROP_TRUST"       // file that Weft trusts; it gets the certificate that a ServerCompatRequest has for clients
+	trustAdmin = "WEFT_INTEROP_TRUST_ADMIN" // address of Weft's admin page
 )
 
 // shim runs a command with fields appended to its input and output, until it ends.
@@ -95,12 +102,12 @@ func shim(command []string) int {
 		_ = cmd.Process.Signal(syscall.SIGTERM) // it may just have ended
 	}()
 	go func() { // ends with the input or the process
-		if err := patch(in, os.Stdin, os.Getenv(toChild)); err != nil {
+		if err := patch(in, os.Stdin, os.Getenv(toChild), trustClients); err != nil {
 			shimFails(err)
 		}
 		_ = in.Close() // the command has what there is
 	}()
-	if err := errors.Join(patch(os.Stdout, out, os.Getenv(toSuite)), cmd.Wait()); err != nil && !stopped.Load() {
+	if err := errors.Join(patch(os.Stdout, out, os.Getenv(toSuite), nil), cmd.Wait()); err != nil && !stopped.Load() {
 		return shimFails(err)
 	}
 	return 0
@@ -112,8 +119,8 @@ func shimFails(err error) int {
 	return 1
 }
 
-// patch copies messages and appends fields to each.
-func patch(dst io.Writer, src io.Reader, fields string) error {
+// patch copies messages and appends fields to each, after look has seen it.
+func patch(dst io.Writer, src io.Reader, fields string, look func(message []byte) error) error {
 	extra, err := hex.DecodeString(fields)
 	if err != nil {
 		return err
@@ -132,9 +139,68 @@ func patch(dst io.Writer, src io.Reader, fields string) error {
 		if _, err := io.CopyN(&message, src, int64(n)); err != nil {
 			return err
 		}
+		if look != nil {
+			if err := look(message.Bytes()[len(length):]); err != nil {
+				return err
+			}
+		}
 		message.Write(extra)
 		if _, err := dst.Write(message.Bytes()); err != nil {
 			return err
 		}
 	}
+}
+
+// trustClients has Weft trust the certificate of the suite's clients, which a ServerCompatRequest names, if the test wants that.
+func trustClients(request []byte) error {
+	file := os.Getenv(trustFile)
+	if file == "" {
+		return nil
+	}
+	cert, err := bytesField(request, 5) // client_tls_cert
+	if err != nil {
+		return err
+	}
+	if old, err := os.ReadFile(file); err != nil || bytes.Equal(old, cert) {
+		return err
+	}
+	if err := os.WriteFile(file+".new", cert, 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(file+".new", file); err != nil {
+		return err
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
+		resp, err := http.Get("http://" + os.Getenv(trustAdmin) + "/stats?filter=secret.reload_success")
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close() // it has been read
+		if err != nil || strings.Contains(string(text), "reload_success: 1") {
+			return err
+		}
+	}
+	return errors.New("the certificates of clients are not read again")
+}
+
+// bytesField is the last value of a field of bytes.
+func bytesField(message []byte, field protowire.Number) (value []byte, err error) {
+	for len(message) > 0 {
+		number, kind, n := protowire.ConsumeTag(message)
+		if n < 0 {
+			return nil, protowire.ParseError(n)
+		}
+		message = message[n:]
+		if n = protowire.ConsumeFieldValue(number, kind, message); n < 0 {
+			return nil, protowire.ParseError(n)
+		}
+		if number == field && kind == protowire.BytesType {
+			value, _ = protowire.ConsumeBytes(message[:n]) // it has been checked
+		}
+		message = message[n:]
+	}
+	return value, nil
 }

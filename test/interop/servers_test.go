@@ -4,6 +4,7 @@ package interop
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -25,10 +26,11 @@ const big = 100 << 20
 type nginx struct {
 	*process
 	addr, http2 string // where it speaks HTTP/1.1, and HTTP/2 with prior knowledge
+	tls         string // where it speaks both in TLS, if it has certificates
 	root        string // what it serves, and what PUT writes to
 }
 
-// nginxConfig serves files in the ways that differ on the wire. NEXT is an upstream for /next/.
+// nginxConfig serves files in the ways that differ on the wire. NEXT is an upstream for /next/, SECURE the directives of TLS.
 const nginxConfig = `
 daemon off; master_process off; pid ROOT/nginx.pid; error_log stderr warn;
 events { worker_connections 512; }
@@ -40,7 +42,7 @@ http {
   upstream next { server NEXT; keepalive 8; }
   map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
   server {
-    listen LISTEN; listen HTTP2 http2; root ROOT/files;
+    listen LISTEN; listen HTTP2 http2; SECURE root ROOT/files;
     location / { gzip on; }
     location /few/ { alias ROOT/files/; keepalive_requests 7; }
     location /once/ { alias ROOT/files/; keepalive_timeout 0; }
@@ -60,6 +62,11 @@ http {
 // startNginx runs nginx with small.txt, empty.txt, text.txt and big.bin until the test ends. What is below /next/ goes to next, with HTTP/1.0
 // or HTTP/1.1.
 func startNginx(t *testing.T, next, version string) *nginx {
+	return startSecureNginx(t, nil, next, version)
+}
+
+// startSecureNginx is startNginx with TLS, if there are certificates: p.local, and more directives.
+func startSecureNginx(t *testing.T, p *papers, next, version string, directives ...string) *nginx {
 	t.Helper()
 	path := tool(t, "nginx", "/usr/sbin/nginx")
 	n := &nginx{addr: freeAddr(t), http2: freeAddr(t), root: t.TempDir()}
@@ -82,7 +89,14 @@ func startNginx(t *testing.T, next, version string) *nginx {
 	if next == "" {
 		next = "127.0.0.1:9"
 	}
-	config := strings.NewReplacer("ROOT", n.root, "LISTEN", n.addr, "HTTP2", n.http2, "NEXT", next, "PROXY_VERSION", protocol).Replace(nginxConfig)
+	secure := ""
+	if p != nil {
+		n.tls = freeAddr(t)
+		secure = fmt.Sprintf("listen %s ssl http2; ssl_certificate %s; ssl_certificate_key %s; ssl_protocols TLSv1.2 TLSv1.3; %s",
+			n.tls, p.local.cert, p.local.key, strings.Join(directives, " "))
+	}
+	config := strings.NewReplacer("ROOT", n.root, "LISTEN", n.addr, "HTTP2", n.http2, "NEXT", next, "PROXY_VERSION", protocol, "SECURE", secure).
+		Replace(nginxConfig)
 	n.process = start(t, path, "-c", write(t, "nginx.conf", config), "-p", n.root, "-e", "stderr")
 	n.ready(n.addr, n.http2)
 	return n
@@ -131,13 +145,27 @@ func serve(t *testing.T, h http.Handler) string {
 	both := &http.Protocols{}
 	both.SetHTTP1(true)
 	both.SetUnencryptedHTTP2(true)
+	s := &http.Server{Handler: h, Protocols: both}
+	return listen(t, s, s.Serve)
+}
+
+// serveTLS is serve in TLS, where the versions are chosen by ALPN.
+func serveTLS(t *testing.T, h http.Handler, i identity) string {
+	t.Helper()
+	s := &http.Server{Handler: h, TLSConfig: &tls.Config{Certificates: []tls.Certificate{i.TLS()}, MinVersion: tls.VersionTLS12}}
+	return listen(t, s, func(ln net.Listener) error { return s.ServeTLS(ln, "", "") })
+}
+
+// listen has a server serve until the test ends and returns its address.
+func listen(t *testing.T, s *http.Server, run func(net.Listener) error) string {
+	t.Helper()
 	ln, err := net.Listen("tcp", freeAddr(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &http.Server{Handler: h, ReadHeaderTimeout: patience, Protocols: both}
+	s.ReadHeaderTimeout = patience
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(ln) }() // ends with Close
+	go func() { done <- run(ln) }() // ends with Close
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Log(err)

@@ -3,8 +3,11 @@
 package interop
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,6 +35,7 @@ type papers struct {
 	site     identity // a.example, ECDSA, with a staple
 	rsa      identity // a.example, RSA
 	wild     identity // *.b.example
+	local    identity // 127.0.0.1 and localhost
 	user     identity // a client of root's
 	revoked  identity // another one, which crl names
 	foreign  identity // a client of stranger's
@@ -53,6 +57,7 @@ func newPapers(t *testing.T) *papers {
 	p.site = p.issue(p.root, "site", certs.Request{Name: "a.example", DNS: []string{"a.example"}})
 	p.rsa = p.issue(p.root, "rsa", certs.Request{Name: "a.example", DNS: []string{"a.example"}, RSA: 2048})
 	p.wild = p.issue(p.root, "wild", certs.Request{Name: "wild", DNS: []string{"*.b.example"}})
+	p.local = p.issue(p.root, "local", certs.Request{Name: "local", DNS: []string{"localhost"}, IPs: []net.IP{net.IPv4(127, 0, 0, 1)}})
 	p.user = p.issue(p.root, "user", certs.Request{Name: "user", Org: "Weft", URIs: []string{"spiffe://cluster.local/ns/x/sa/user"}})
 	p.revoked = p.issue(p.root, "revoked", certs.Request{Name: "revoked", URIs: []string{"spiffe://cluster.local/ns/x/sa/user"}})
 	p.foreign = p.issue(p.stranger, "foreign", certs.Request{Name: "foreign", URIs: []string{"spiffe://cluster.local/ns/x/sa/user"}})
@@ -120,6 +125,21 @@ func (p *papers) mutualSocket() string {
 	return downstreamSocket(fmt.Sprintf(`tls_certificates: [%s], alpn_protocols: [h2, http/1.1], validation_context: {trusted_ca: {filename: %s}, `+
 		`crl: {filename: %s}, match_typed_subject_alt_names: [{san_type: URI, matcher: {prefix: "spiffe://cluster.local/"}}]}`, p.site.yaml(), p.ca, p.crl),
 		"require_client_certificate: true, ")
+}
+
+// localSocket is a listener for clients that ask for 127.0.0.1 or localhost. If clients is a file, they need a certificate of its authorities.
+func (p *papers) localSocket(clients string) string {
+	common, own := fmt.Sprintf(`tls_certificates: [%s], alpn_protocols: [h2, http/1.1]`, p.local.yaml()), ""
+	if clients != "" {
+		common, own = common+fmt.Sprintf(`, validation_context: {trusted_ca: {filename: %s}}`, clients), "require_client_certificate: true, "
+	}
+	return downstreamSocket(common, own)
+}
+
+// toLocal is a cluster's, of servers that are 127.0.0.1.
+func (p *papers) toLocal() string {
+	return upstreamSocket(fmt.Sprintf("validation_context: {trusted_ca: {filename: %s}, match_typed_subject_alt_names: [{san_type: IP_ADDRESS, "+
+		"matcher: {exact: 127.0.0.1}}]}, tls_params: {tls_maximum_protocol_version: TLSv1_3}", p.ca), "")
 }
 
 // openssl runs openssl s_client, which asks for / in HTTP/1.1, and returns all it prints.
@@ -271,7 +291,8 @@ func TestTLSToOpenSSL(t *testing.T) {
 		status string
 		reason string // in UPSTREAM_TRANSPORT_FAILURE_REASON
 	}{
-		{"TLS 1.3", []string{"-tls1_3"}, upstreamSocket(trust("a.example"), "sni: a.example, "), "200", ""},
+		{"TLS 1.3", []string{"-tls1_3"}, upstreamSocket(trust("a.example")+", tls_params: {tls_maximum_protocol_version: TLSv1_3}", "sni: a.example, "), "200", ""},
+		{"TLS 1.3 without being asked for", []string{"-tls1_3"}, upstreamSocket(trust("a.example"), "sni: a.example, "), "503", "TLSV1_ALERT_PROTOCOL_VERSION"},
 		{"TLS 1.2", []string{"-tls1_2"}, upstreamSocket(trust("a.example"), "sni: a.example, "), "200", ""},
 		{"RSA", []string{"-cert", p.rsa.cert, "-key", p.rsa.key}, upstreamSocket(trust("a.example"), "sni: a.example, "), "200", ""},
 		{"not validated", []string{"-cert", p.foreign.cert, "-key", p.foreign.key}, upstreamSocket("", ""), "200", ""},
@@ -280,7 +301,7 @@ func TestTLSToOpenSSL(t *testing.T) {
 		{"none where one is required", []string{"-Verify", "1", "-verify_return_error", "-CAfile", p.ca}, upstreamSocket(trust("a.example"), "sni: a.example, "), "503", "TLS_error:"},
 		{"SAN mismatch", nil, upstreamSocket(trust("other.example"), "sni: a.example, "), "503", "TLS_error:"},
 		{"a stranger's", []string{"-cert", p.foreign.cert, "-key", p.foreign.key}, upstreamSocket(trust("a.example"), ""), "503", "TLS_error:"},
-		{"no common version", []string{"-tls1_2"}, upstreamSocket(trust("a.example")+", tls_params: {tls_minimum_protocol_version: TLSv1_3}", ""), "503", "TLS_error:"},
+		{"no common version", []string{"-tls1_2"}, upstreamSocket(trust("a.example")+", tls_params: {tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3}", ""), "503", "TLS_error:"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			addr := freeAddr(t)
@@ -299,4 +320,10 @@ func TestTLSToOpenSSL(t *testing.T) {
 			})
 		})
 	}
+}
+
+// certificateHash is what verify_certificate_hash takes.
+func certificateHash(i identity) string {
+	hash := sha256.Sum256(i.Leaf.Raw)
+	return hex.EncodeToString(hash[:])
 }

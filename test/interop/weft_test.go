@@ -36,6 +36,7 @@ const (
 	http1    speaks = iota
 	http2           // with prior knowledge
 	whatever        // what the downstream speaks
+	byALPN          // what it says in the handshake
 )
 
 // protocolOptions are the cluster's for each.
@@ -43,6 +44,8 @@ func (s speaks) protocolOptions() string {
 	switch s {
 	case http2:
 		return `explicit_http_config: {http2_protocol_options: {allow_connect: true}}`
+	case byALPN:
+		return `auto_config: {http_protocol_options: {}, http2_protocol_options: {}}`
 	case whatever:
 		return `use_downstream_protocol_config: {http_protocol_options: {enable_trailers: true}, http2_protocol_options: {allow_connect: true}}`
 	default:
@@ -57,6 +60,15 @@ const grpcWebFilter = `- name: envoy.filters.http.grpc_web
 type weft struct {
 	*process
 	addr, admin string
+	secure      bool // the listener speaks TLS
+}
+
+// url is that of the listener, without a path.
+func (w *weft) url() string {
+	if w.secure {
+		return "https://" + w.addr
+	}
+	return "http://" + w.addr
 }
 
 const bootstrap = `
@@ -130,7 +142,7 @@ const proxyProtocolFilter = `{name: envoy.filters.listener.proxy_protocol,
 // startWeft runs Weft in front of an upstream until the test ends.
 func startWeft(t *testing.T, upstream string, s setup) *weft {
 	t.Helper()
-	w := &weft{addr: freeAddr(t), admin: freeAddr(t)}
+	w := &weft{addr: freeAddr(t), admin: freeAddr(t), secure: s.socket != ""}
 	if s.codec == "" {
 		s.codec = "AUTO"
 	}
@@ -152,7 +164,7 @@ func startWeft(t *testing.T, upstream string, s setup) *weft {
 		"LISTENER_FILTERS", filters, "DOWN_SOCKET", s.socket, "UP_SOCKET", s.upSocket, "LOG_FROM", logFrom, "NORMALIZE", strconv.FormatBool(!s.faithful), "FAITHFUL", strconv.FormatBool(s.faithful),
 		"CODEC", s.codec, "LOG_FORMAT", logFormat, "PROTOCOL_OPTIONS", s.upstream.protocolOptions(), "HTTP_FILTERS", s.filters,
 		"EDGE", strconv.FormatBool(s.edge), "CONNECT_ENABLED", strconv.FormatBool(s.connect)).Replace(bootstrap)
-	w.process = start(t, binary, "-c", write(t, "weft.yaml", config), "--drain-time-s", "1")
+	w.process = start(t, binary, "-c", write(t, "weft.yaml", config), "--drain-time-s", "1", "--file-flush-interval-msec", "20")
 	w.ready(w.addr, w.admin)
 	return w
 }
