@@ -117,6 +117,10 @@ func trafficCommands() []command {
 				{kind: textParam, name: "url", help: "URL of the request, such as http://shop.example:10000/cart"},
 				{kind: textParam, name: "method", help: "Method of the request, GET by default"},
 				{kind: textParam, name: "header", help: "A header field as name:value; may be repeated"},
+				{kind: textParam, name: "listener", help: "Name of the listener; by default the one the URL's port belongs to"},
+				{kind: textParam, name: "remote", help: "Address of the client, 127.0.0.1 by default"},
+				{kind: textParam, name: "sni", help: "Server name a client of an https URL asks for, the URL's host by default"},
+				{kind: textParam, name: "alpn", help: "Protocols it offers, comma separated, h2,http/1.1 by default"},
 				formats("text", "json"),
 			}},
 	}

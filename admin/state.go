@@ -35,8 +35,8 @@ type State struct {
 	Loggers    func() []Logger // in the order to show
 	SetLevel   func(logger, level string) error
 
-	// Explain tells what would become of a request, as text and as something to marshal as JSON. The URL is as the user gave it.
-	Explain func(ctx context.Context, method, url string, headers [][2]string) (text string, detail any, err error)
+	// Explain tells what would become of a request, as text and as something to marshal as JSON.
+	Explain func(ctx context.Context, q Question) (text string, detail any, err error)
 	// Reload reads the configuration again. Problems with an error, or an error, mean that nothing has changed.
 	Reload func(ctx context.Context) ([]resource.Problem, error)
 	// Drain starts draining listeners and returns. graceful: keep accepting for the drain period first; inboundOnly: only
@@ -80,4 +80,12 @@ type RuntimeLayer struct {
 type Unready struct {
 	Name    string // "init manager Listener-local-init-manager ingress"
 	Targets []string
+}
+
+// A Question is a request of which /explain says where it would go.
+type Question struct {
+	Method, URL           string // the URL as the user gave it
+	Headers               [][2]string
+	Listener, Remote, SNI string // "" where it was not given
+	ALPN                  []string
 }

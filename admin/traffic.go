@@ -246,7 +246,7 @@ func (s *Server) explain(c *call) {
 	}
 	url, method := c.get("url"), c.get("method")
 	if url == "" {
-		c.text(http.StatusBadRequest, "usage: /explain?url=<url>[&method=<method>][&header=<name>:<value>]...[&format=json]\n")
+		c.text(http.StatusBadRequest, "usage: /explain?url=<url>[&method=<method>][&header=<name>:<value>]...[&listener=<name>][&remote=<address>][&sni=<name>][&alpn=<protocol>,...][&format=json]\n")
 		return
 	}
 	if method == "" {
@@ -264,7 +264,11 @@ func (s *Server) explain(c *call) {
 		}
 		headers = append(headers, [2]string{strings.TrimSpace(name), strings.TrimSpace(value)})
 	}
-	answer, detail, err := s.state.Explain(c.r.Context(), method, url, headers)
+	q := Question{Method: method, URL: url, Headers: headers, Listener: c.get("listener"), Remote: c.get("remote"), SNI: c.get("sni")}
+	if alpn := c.get("alpn"); alpn != "" {
+		q.ALPN = strings.Split(alpn, ",")
+	}
+	answer, detail, err := s.state.Explain(c.r.Context(), q)
 	if err != nil {
 		c.text(http.StatusBadRequest, fmt.Sprintf("cannot explain: %s\n", clean(err.Error())))
 		return

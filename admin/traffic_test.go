@@ -104,19 +104,23 @@ func TestFailuresFilter(t *testing.T) {
 }
 
 func TestExplain(t *testing.T) {
-	s := State{Explain: func(_ context.Context, method, url string, headers [][2]string) (string, any, error) {
-		if url == "bad" {
+	s := State{Explain: func(_ context.Context, q Question) (string, any, error) {
+		if q.URL == "bad" {
 			return "", nil, errors.New("no host in \x07 URL")
 		}
-		return fmt.Sprintf("%s %s\n%v\x1b\n", method, url, headers), map[string]string{"url": url}, nil
+		if q.Listener != "" {
+			return fmt.Sprintf("%s %s %s %q\n", q.Listener, q.Remote, q.SNI, q.ALPN), nil, nil
+		}
+		return fmt.Sprintf("%s %s\n%v\x1b\n", q.Method, q.URL, q.Headers), map[string]string{"url": q.URL}, nil
 	}}
 	for target, want := range map[string]string{
 		"/explain?url=http://a/b%3Fc%3D<d>":                                      "200 GET http://a/b?c=<d>\n[]\\x1b\n",
 		"/explain?url=http://a/&method=POST&header=x:1&header=y:%202%20&header=": "200 POST http://a/\n[[x 1] [y 2]]\\x1b\n",
 		"/explain?url=http://a/<&format=json":                                    "200 {\n \"url\": \"http://a/\\u003c\"\n}",
-		"/explain?url=bad":                                                       "400 cannot explain: no host in \\x07 URL\n",
-		"/explain?url=http://a/&header=x":                                        "400 header: want name:value\n",
-		"/explain":                                                               "400 usage: /explain?url=<url>[&method=<method>][&header=<name>:<value>]...[&format=json]\n",
+		"/explain?url=https://a/&listener=l&remote=::1&sni=b&alpn=h2,x":          "200 l ::1 b [\"h2\" \"x\"]\n",
+		"/explain?url=bad":                "400 cannot explain: no host in \\x07 URL\n",
+		"/explain?url=http://a/&header=x": "400 header: want name:value\n",
+		"/explain":                        "400 usage: /explain?url=<url>[&method=<method>][&header=<name>:<value>]...[&listener=<name>][&remote=<address>][&sni=<name>][&alpn=<protocol>,...][&format=json]\n",
 	} {
 		code, body := get(t, s, target)
 		if got := fmt.Sprintf("%d %s", code, body); got != want {

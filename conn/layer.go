@@ -33,6 +33,7 @@ type Wire struct {
 	c        *Conn
 	polled   bool    // Read is called with the socket's descriptor in fd, and must not wait
 	fd       uintptr // valid while polled
+	ended    bool    // the socket has nothing more to read; of whoever reads
 	parting  bool    // the connection is being closed: Write must not wait; guarded by mu
 
 	mu   sync.Mutex
@@ -57,6 +58,19 @@ func (c *Conn) SetLayer(l Layer) {
 	c.layer = l
 }
 
+// Rest gives back what an idle connection can do without: its buffer, and those of a layer that has a method Rest. It is for connections that
+// will be idle for long, since they are needed again with the next read. Nobody may read meanwhile.
+func (c *Conn) Rest() {
+	c.Release()
+	if l, ok := c.layer.(interface{ Rest() }); ok {
+		l.Rest()
+	}
+}
+
+// Cut reports whether what was read through a layer has ended because the socket has, without the peer's word for it (close_notify of TLS):
+// anybody on the way can do that. Only whoever reads may ask. Without a layer there is no such word, and Cut is false.
+func (c *Conn) Cut() bool { return c.layer != nil && c.wire.ended }
+
 // Layered reports whether what is read and written is not what is on the socket.
 func (c *Conn) Layered() bool { return c.layer != nil }
 
@@ -71,6 +85,7 @@ func (w *Wire) Read(p []byte) (int, error) {
 		case errno != 0:
 			return 0, c.opError("read", errno)
 		case n == 0:
+			w.ended = true
 			return 0, io.EOF
 		}
 		return n, nil
@@ -81,7 +96,9 @@ func (w *Wire) Read(p []byte) (int, error) {
 		c.Release()
 		return n, nil
 	}
-	return c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
+	w.ended = w.ended || err == io.EOF
+	return n, err
 }
 
 // Write implements net.Conn for the layer.

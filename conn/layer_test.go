@@ -262,6 +262,33 @@ func TestCloseSaysGoodbye(t *testing.T) {
 	}
 }
 
+func TestAStreamThatIsCutOffIsToldFromOneThatEnds(t *testing.T) {
+	for name, version := range versions {
+		for _, cut := range []bool{false, true} {
+			c, far := pair(t)
+			client := secured(t, c, far, version)
+			if c.Cut() {
+				t.Errorf("%s: cut at the beginning", name)
+			}
+			send(t, client, "x")
+			if !cut {
+				_ = client.CloseWrite()
+			}
+			if err := far.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(c)
+			if string(b) != "x" || err != nil || c.Cut() != cut {
+				t.Errorf("%s: %q, %v, cut is %v, want %v", name, b, err, c.Cut(), cut)
+			}
+		}
+	}
+	c, far := pair(t)
+	if far.Close(); c.Fill() != io.EOF || c.Cut() {
+		t.Error("plain text has no word for the end")
+	}
+}
+
 func TestCloseDoesNotWaitForAPeerThatReadsNothing(t *testing.T) {
 	c, far := pair(t)
 	secured(t, c, far, 0)
@@ -288,4 +315,30 @@ func TestDetachOfALayeredConnectionIsRefused(t *testing.T) {
 	if _, _, err := c.Detach(); !errors.Is(err, errors.ErrUnsupported) {
 		t.Fatal(err)
 	}
+}
+
+// A resting layer counts how often it was told to rest.
+type resting struct {
+	*tls.Conn
+	rests int
+}
+
+func (r *resting) Rest() { r.rests++ }
+
+func TestRestIsTheLayersAsWell(t *testing.T) {
+	c, _ := pair(t)
+	c.Grow(SmallBuffer)
+	c.Rest()
+	if c.buf != nil {
+		t.Error("the buffer is kept")
+	}
+	l := &resting{}
+	c.SetLayer(l)
+	c.Rest()
+	if l.rests != 1 {
+		t.Errorf("the layer has rested %d times", l.rests)
+	}
+	c.SetLayer(&tls.Conn{}) // which cannot
+	c.Rest()
+	c.layer = nil // what is closed is not that
 }

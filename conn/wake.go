@@ -10,8 +10,10 @@ import (
 var ErrDraining = errors.New("conn: draining")
 
 const (
-	stateIdle uint32 = 1 << iota
-	stateDraining
+	stateIdle     uint32 = 1 << iota
+	stateTold            // may be told of a drain at any time
+	stateDraining        // no exchange after the next
+	stateLeaving         // no exchange after the present one
 )
 
 // long past, so that a deadline set to it has expired.
@@ -74,20 +76,35 @@ func (c *Conn) wakeCause(err error) error {
 // Drain asks whoever serves the connection to finish what is under way and take on no more. An idle connection is woken with
 // ErrDraining.
 func (c *Conn) Drain() {
-	if c.state.Or(stateDraining)&stateIdle != 0 {
+	if c.state.Or(stateDraining|stateLeaving)&(stateIdle|stateTold) != 0 {
 		c.WakeRead(ErrDraining)
 	}
 }
 
-// Draining reports whether Drain was called.
+// DrainGently asks whoever serves the connection to end it with the next exchange, whose answer can say so: a peer that may send a request at
+// any moment would lose it with a connection that is closed while idle. A connection that may be told at any time is.
+func (c *Conn) DrainGently() {
+	if c.state.Or(stateDraining)&stateTold != 0 {
+		c.WakeRead(ErrDraining)
+	}
+}
+
+// Draining reports whether Drain or DrainGently was called.
 func (c *Conn) Draining() bool { return c.state.Load()&stateDraining != 0 }
 
+// Leaving reports whether Drain was called.
+func (c *Conn) Leaving() bool { return c.state.Load()&stateLeaving != 0 }
+
 // SetIdle says that the connection is between messages, where Drain may wake it, or no longer. Entering idle it reports false when
-// the connection is draining.
+// the connection is leaving.
 func (c *Conn) SetIdle(idle bool) bool {
 	if !idle {
 		c.state.And(^stateIdle)
 		return true
 	}
-	return c.state.Or(stateIdle)&stateDraining == 0
+	return c.state.Or(stateIdle)&stateLeaving == 0
 }
+
+// SetTold says that Drain and DrainGently may wake the connection at any time, because its protocol can announce an end. It reports false when
+// the connection is draining.
+func (c *Conn) SetTold() bool { return c.state.Or(stateTold)&stateDraining == 0 }

@@ -65,6 +65,10 @@ func (d *Dispatcher) ServeConn(ctx context.Context, c *conn.Conn) error {
 	if fresh(c) {
 		st.CxTotal.Inc()
 		st.CxActive.Inc()
+		if c.Info().TLS != nil {
+			st.CxSSLTotal.Inc()
+			st.CxSSLActive.Inc()
+		}
 	}
 	in, out := c.BytesIn(), c.BytesOut()
 	err := d.server.Serve(ctx, c, d)
@@ -80,6 +84,9 @@ func (d *Dispatcher) ServeConn(ctx context.Context, c *conn.Conn) error {
 // closed counts the end of a connection by its reason.
 func (d *Dispatcher) closed(st *Stats, c *conn.Conn, err error) {
 	st.CxActive.Dec()
+	if c.Info().TLS != nil {
+		st.CxSSLActive.Dec()
+	}
 	st.CxDestroy.Inc()
 	st.CxLength.Record(uint64(time.Since(c.Info().Began).Milliseconds()))
 	var broken *protocol.Error

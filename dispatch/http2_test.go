@@ -104,7 +104,15 @@ func TestConnectionsAreCountedByProtocol(t *testing.T) {
 			}
 			c.IdleSince = 1
 		}
-		_ = d.ServeConn(t.Context(), connection(t))
+		if st.CxSSLTotal.Value() != 0 {
+			t.Errorf("%d connections in TLS", st.CxSSLTotal.Value())
+		}
+		c = connection(t)
+		c.Info().TLS = &conn.TLS{}
+		_ = d.ServeConn(t.Context(), c)
+		if st.CxSSLTotal.Value() != 1 || st.CxSSLActive.Value() != 0 {
+			t.Errorf("%d active of %d connections in TLS", st.CxSSLActive.Value(), st.CxSSLTotal.Value())
+		}
 		if mine.Value() != 0 || total.Value() != 2 || others.Value() != 0 || othersTotal.Value() != 0 {
 			t.Errorf("%d active of %d, and %d of %d of the other", mine.Value(), total.Value(), others.Value(), othersTotal.Value())
 		}

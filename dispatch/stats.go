@@ -7,7 +7,9 @@ type Stats struct {
 	CxTotal             stats.Counter   `stat:"downstream_cx_total"`
 	CxHTTP1Total        stats.Counter   `stat:"downstream_cx_http1_total"`
 	CxHTTP2Total        stats.Counter   `stat:"downstream_cx_http2_total"`
+	CxSSLTotal          stats.Counter   `stat:"downstream_cx_ssl_total"`
 	CxActive            stats.Gauge     `stat:"downstream_cx_active"`
+	CxSSLActive         stats.Gauge     `stat:"downstream_cx_ssl_active"`
 	CxHTTP1Active       stats.Gauge     `stat:"downstream_cx_http1_active"`
 	CxHTTP2Active       stats.Gauge     `stat:"downstream_cx_http2_active"`
 	CxDestroy           stats.Counter   `stat:"downstream_cx_destroy"`

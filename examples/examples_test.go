@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/weftproxy/weft/config/quick"
 	"github.com/weftproxy/weft/internal/demo"
 	"github.com/weftproxy/weft/test/kit"
 )
@@ -95,6 +98,23 @@ func configuration(t *testing.T, path string) string {
 	return strings.ReplaceAll(read(t, path), "../certificates", dir)
 }
 
+// demonstration is the configuration of weft run --demo, on this port.
+func demonstration(t *testing.T, upstream, port string) string {
+	t.Helper()
+	b, err := quick.Default(upstream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Admin = nil
+	text, err := protojson.Marshal(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, documented, _ := net.SplitHostPort(quick.DefaultListen)
+	// JSON is YAML, which takes the admin page as one more field.
+	return "{ {{admin}}, " + regexp.MustCompile(`("portValue":\s*)`+documented).ReplaceAllString(string(text)[1:], "${1}"+port)
+}
+
 // upstreams starts what the examples need behind them.
 func upstreams(t *testing.T) ports {
 	t.Helper()
@@ -108,11 +128,11 @@ func upstreams(t *testing.T) ports {
 			t.Log(err)
 		}
 	})
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	p := ports{"10000": port}
+	p := ports{"10000": freePort(t)}
 	for _, documented := range []string{"8001", "8002", "8003", "8009", "8444", "8445"} {
 		p[documented] = freePort(t)
 	}
+	kit.New(t).Start(demonstration(t, ln.Addr().String(), p["10000"]))
 	kit.New(t).Start("{{admin}}\n" + p.in(read(t, "upstreams.yaml")))
 	kit.New(t).Start("{{admin}}\n" + p.in(configuration(t, "upstreams-tls.yaml")))
 	return p

@@ -276,6 +276,19 @@ func (f *flight) countLimit(err error) {
 // may be one that goes away, too.
 const maxRefreshed = 3
 
+// maxMoved is the same for streams that a connection's graceful end left behind, of which the upstream took no notice. Connections that
+// begin together end together where the upstream counts their requests, and a request may meet several of them.
+const maxMoved = 8
+
+// refreshes returns how often an attempt that failed with err, a refusal, may be made again at once.
+func refreshes(err error) int {
+	var ended *protocol.ResetError
+	if errors.As(err, &ended) && ended.Refused && ended.Code == 0 { // NO_ERROR, of a GOAWAY
+		return maxMoved
+	}
+	return maxRefreshed
+}
+
 // fresh reports whether the attempt failed only because its connection had been idle, and the peer closed it while the request was on
 // its way, or because the peer takes no more streams on it: such a request goes out again at once, on another connection, whatever the
 // policy says.
@@ -284,7 +297,7 @@ func (f *flight) fresh(why reset, err error) bool {
 	case f.informed.Load() || why.connecting():
 		return false
 	case why == refusedStream:
-		return f.refreshed < maxRefreshed && f.replayable()
+		return f.refreshed < refreshes(err) && f.replayable()
 	case f.refreshed > 0 || !f.reused || !closedIdle(err):
 		return false
 	}

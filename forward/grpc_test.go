@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -134,6 +135,7 @@ func TestSuppressedGRPCCodes(t *testing.T) {
 func TestResetStreams(t *testing.T) {
 	const head = "upstream connect error or disconnect/reset before headers. "
 	refused, reset := &protocol.ResetError{Code: 7, Refused: true}, &protocol.ResetError{Code: 2}
+	moved := &protocol.ResetError{Refused: true} // by a graceful GOAWAY
 	for name, c := range map[string]struct {
 		on     exchange.RetryOn
 		errs   []error // of the attempts; after them the answer is 200
@@ -146,6 +148,8 @@ func TestResetStreams(t *testing.T) {
 	}{
 		"refused once":              {errs: []error{refused}, status: 200, body: "fine", flags: "-", tries: 2, retry: "0"},
 		"refused for ever":          {errs: []error{refused, refused, refused, refused}, status: 503, body: head + "retried and the latest reset reason: remote refused stream reset", flags: "UR", tries: 4, retry: "0"},
+		"left behind often":         {errs: slices.Repeat([]error{moved}, 8), status: 200, body: "fine", flags: "-", tries: 9, retry: "0"},
+		"left behind for ever":      {errs: slices.Repeat([]error{moved}, 9), status: 503, body: head + "retried and the latest reset reason: remote refused stream reset", flags: "UR", tries: 9, retry: "0"},
 		"refused, the body is gone": {errs: []error{refused}, post: true, status: 503, body: head + "reset reason: remote refused stream reset", flags: "UR", tries: 1, retry: "0"},
 		"refused, the body is kept": {on: exchange.RetryConnectFailure, errs: []error{refused}, post: true, status: 200, body: "fine", flags: "-", tries: 2, retry: "0"},
 		"refused-stream":            {on: exchange.RetryRefusedStream, errs: []error{refused, refused, refused, refused}, status: 200, body: "fine", flags: "-", tries: 5, retry: "1"},

@@ -89,7 +89,7 @@ func (cc *chainCompiler) compile(cfg *listenerv3.FilterChain, at resource.Path, 
 	if cc.env.Secrets != nil {
 		cc.secrets = cc.env.Secrets.Fresh()
 	}
-	c.transport, c.connectTimeout = cc.transport(cfg, at.Field("transport_socket")), connectTimeout(cfg)
+	c.transport, c.connectTimeout = cc.transport(cfg, at.Field("transport_socket")), connectTimeout(cfg, at, cc.p)
 	last := len(cfg.GetFilters()) - 1
 	for i := last; i >= 0; i-- {
 		if !cc.filter(c, cfg.GetFilters()[i], at.Field("filters").Index(i), i == last) {

@@ -3,6 +3,7 @@ package listener
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +39,7 @@ type Config struct {
 	fallback    *Chain   // nil when there is no default filter chain
 	chains      []*Chain // all, the default one last
 	logs        []accesslog.Writer
+	readsHello  bool   // tls_inspector is among the inspectors
 	limitKey    string // runtime key of the connection limit
 	ignoreLimit bool   // of the process
 	facts       digest // of what chains are compiled with besides their own configuration
@@ -74,6 +76,7 @@ func Compile(env *extension.Env, cfg *listenerv3.Listener, at resource.Path, p *
 	if err != nil {
 		p.Errorf(at, "", "tls_inspector: %v", err)
 	}
+	c.readsHello = slices.ContainsFunc(filters, isTLSInspector)
 	c.inspectors = compileInspectors(&sub, filters, at.Field("listener_filters"), p)
 	c.compileChains(&sub, cfg, at, p, prev)
 	for i, l := range cfg.GetAccessLog() {
@@ -116,7 +119,7 @@ func (c *Config) describe(env *extension.Env, cfg *listenerv3.Listener) extensio
 func (c *Config) compileChains(env *extension.Env, cfg *listenerv3.Listener, at resource.Path, p *resource.Problems, prev *Config) {
 	cc := newChainCompiler(env, p, c.facts, prev)
 	c.matcher = matcher{}
-	places := places{matches: map[digest]string{}, names: map[string]bool{}}
+	places := places{matches: map[digest]resource.Path{}, titles: map[digest]string{}, names: map[string]bool{}}
 	for i, fc := range cfg.GetFilterChains() {
 		here := at.Field("filter_chains").Index(i)
 		place, ok := places.of(fc, here, p)
@@ -145,7 +148,8 @@ func (c *Config) compileChains(env *extension.Env, cfg *listenerv3.Listener, at 
 
 // places are what was seen of the filter chains so far.
 type places struct {
-	matches map[digest]string // of the match: the name of its chain
+	matches map[digest]resource.Path // of the match: where its chain is
+	titles  map[digest]string        // and what it is called
 	names   map[string]bool
 }
 
@@ -153,10 +157,10 @@ type places struct {
 func (s *places) of(fc *listenerv3.FilterChain, at resource.Path, p *resource.Problems) (string, bool) {
 	match := hash([]byte("match"), proto.Message(fc.GetFilterChainMatch()))
 	if first, twice := s.matches[match]; twice {
-		p.Errorf(at.Field("filter_chain_match"), "", "filter chain %q has the same matching rules defined as %q", fc.GetName(), first)
+		p.Errorf(at.Field("filter_chain_match"), "each filter chain needs a match of its own; the first is "+string(first), "filter chain %q has the same matching rules defined as %q", fc.GetName(), s.titles[match])
 		return "", false
 	}
-	s.matches[match] = fc.GetName()
+	s.matches[match], s.titles[match] = at, fc.GetName()
 	if name := fc.GetName(); name != "" && !s.names[name] {
 		s.names[name] = true
 		return "name " + name, true
@@ -218,14 +222,30 @@ func (c *Config) Inbound() bool { return c.inbound }
 // not when the process drains because its health check was failed.
 func (c *Config) ModifyOnly() bool { return c.modifyOnly }
 
-// Match returns the name of the filter chain for a connection, and its terminal filter. ok is false when the connection would be closed.
-func (c *Config) Match(info *conn.Info) (name string, built extension.Built, ok bool) {
+// A Match is the filter chain that a connection would take.
+type Match struct {
+	Name  string
+	Index int // in the listener's filter_chains; -1: the default one
+	TLS   bool
+	Built extension.Built // its terminal filter
+}
+
+// Match returns the filter chain for a connection. ok is false when the connection would be closed.
+func (c *Config) Match(info *conn.Info) (m Match, ok bool) {
 	chain := c.match(info)
 	if chain == nil || chain.built == nil {
-		return "", extension.Built{}, false
+		return Match{}, false
 	}
-	return chain.Name, *chain.built, true
+	m = Match{Name: chain.Name, Index: slices.Index(c.chains, chain), TLS: chain.transport != nil, Built: *chain.built}
+	if chain == c.fallback {
+		m.Index = -1
+	}
+	return m, true
 }
+
+// ReadsClientHello reports whether a connection's ClientHello is read before its filter chain is chosen: a TLS connection counts as plain
+// text, without a server name, to a listener that does not.
+func (c *Config) ReadsClientHello() bool { return c.readsHello }
 
 func (c *Config) match(info *conn.Info) *Chain {
 	if chain := c.matcher.match(info); chain != nil {

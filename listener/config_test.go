@@ -20,6 +20,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"no chains", listen("127.0.0.1", 80, `"statPrefix": "x"`), "at.filter_chains", "no filter chains specified"},
 		{"no address", `{"name": "l", ` + ok + `}`, "at.address", "needs an address"},
 		{"same match twice", listen("127.0.0.1", 80, chains(chain("echo", `"destinationPort": 1`), chain("echo", `"destinationPort": 1`))), "at.filter_chains[1].filter_chain_match", `has the same matching rules defined as "echo"`},
+		{"negative handshake timeout", listen("127.0.0.1", 80, chains(`{"transportSocketConnectTimeout": "-1s", "filters": [`+handler("echo")+`]}`)), "at.filter_chains[0].transport_socket_connect_timeout", "negative"},
 		{"overlap", listen("127.0.0.1", 80, chains(chain("echo", `"sourcePorts": [1, 2]`), chain("echo", `"sourcePorts": [2, 3]`))), "at.filter_chains[1].filter_chain_match", "overlapping matching rules"},
 		{"partial wildcard", listen("127.0.0.1", 80, chains(chain("echo", `"serverNames": ["a*.com"]`))), "at.filter_chains[0].filter_chain_match.server_names[0]", "partial wildcards"},
 		{"bad range", listen("127.0.0.1", 80, chains(chain("echo", `"prefixRanges": [{"addressPrefix": "10.0.0.0", "prefixLen": 33}]`))), "at.filter_chains[0].filter_chain_match.prefix_ranges[0].prefix_len", "33 is not a prefix length"},

@@ -62,11 +62,8 @@ func withTLSInspector(env *extension.Env, cfg *listenerv3.Listener) ([]*listener
 	if _, ok := env.Registry.Listener(inspector); !ok || !slices.ContainsFunc(cfg.GetFilterChains(), wantsTLSInspector) {
 		return all, nil
 	}
-	name := inspector.ProtoReflect().Descriptor().FullName()
-	for _, f := range all {
-		if resource.TypeOf(f.GetTypedConfig()) == name {
-			return all, nil
-		}
+	if slices.ContainsFunc(all, isTLSInspector) {
+		return all, nil
 	}
 	packed, err := anypb.New(inspector)
 	if err != nil {
@@ -75,6 +72,11 @@ func withTLSInspector(env *extension.Env, cfg *listenerv3.Listener) ([]*listener
 	return append(slices.Clone(all), &listenerv3.ListenerFilter{
 		Name: "envoy.filters.listener.tls_inspector", ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed},
 	}), nil
+}
+
+// isTLSInspector reports whether a listener filter is tls_inspector.
+func isTLSInspector(cfg *listenerv3.ListenerFilter) bool {
+	return resource.TypeOf(cfg.GetTypedConfig()) == (*inspectorv3.TlsInspector)(nil).ProtoReflect().Descriptor().FullName()
 }
 
 // wantsTLSInspector reports whether a filter chain is chosen by what tls_inspector finds out.

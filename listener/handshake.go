@@ -8,6 +8,7 @@ import (
 
 	"github.com/weftproxy/weft/conn"
 	"github.com/weftproxy/weft/internal/scope"
+	"github.com/weftproxy/weft/resource"
 )
 
 // defaultConnectTimeout is how long a handshake may take where transport_socket_connect_timeout does not say. Envoy waits for ever then,
@@ -21,11 +22,16 @@ var errConnectTimeout = errors.New("listener: transport socket connect timeout")
 const connectTimeoutReason = "connect timeout"
 
 // connectTimeout is transport_socket_connect_timeout; 0: none.
-func connectTimeout(cfg *listenerv3.FilterChain) time.Duration {
-	if d := cfg.GetTransportSocketConnectTimeout(); d != nil {
-		return d.AsDuration()
+func connectTimeout(cfg *listenerv3.FilterChain, at resource.Path, p *resource.Problems) time.Duration {
+	field := cfg.GetTransportSocketConnectTimeout()
+	if field == nil {
+		return defaultConnectTimeout
 	}
-	return defaultConnectTimeout
+	d := field.AsDuration()
+	if d < 0 {
+		p.Errorf(at.Field("transport_socket_connect_timeout"), "0s is no timeout", "%v is negative", d)
+	}
+	return d
 }
 
 // handshake does what has to be done before the chain's handler can read, within the chain's timeout.

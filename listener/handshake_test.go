@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,6 +162,18 @@ func TestHandshakesEndInTime(t *testing.T) {
 	}
 }
 
+func TestTheLogSaysThatListenerFiltersTookTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, memory.New())
+		b.inspect = func(_ context.Context, c *conn.Conn) error { _, err := c.Peek(3); return err }
+		l, logs := b.startLogged(listen("127.0.0.1", 1000, chains(chain("echo", "")), inspect, `"listenerFiltersTimeout": "3s"`))
+		isClosed(t, b.dial(l))
+		if r := <-logs; r.Terminate != "listener filters timeout was reached" {
+			t.Errorf("%q", r.Terminate)
+		}
+	})
+}
+
 func TestAHandshakeInTimeIsNotDisturbed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, memory.New())
@@ -242,14 +255,22 @@ func TestChainsRememberTheirSecrets(t *testing.T) {
 	}
 }
 
+// A restful layer counts how often connections are told to rest.
+type restful struct {
+	*tls.Conn
+	rests *atomic.Int64
+}
+
+func (r restful) Rest() { r.rests.Add(1) }
+
 // tlsLayer is a transport socket of crypto/tls.
-func tlsLayer(cfg *tls.Config) handshakeFunc {
+func tlsLayer(cfg *tls.Config, rests *atomic.Int64) handshakeFunc {
 	return func(c *conn.Conn) error {
 		s := tls.Server(c.Wire(), cfg)
 		if err := s.Handshake(); err != nil {
 			return err
 		}
-		c.SetLayer(s)
+		c.SetLayer(restful{s, rests})
 		c.Info().TLS = &conn.TLS{SNI: s.ConnectionState().ServerName}
 		return nil
 	}
@@ -266,7 +287,8 @@ func TestParkedConnectionsWithTLS(t *testing.T) {
 	}
 	b := newBench(t, tcp.New())
 	b.handlers["p"] = parking
-	b.shake = tlsLayer(&tls.Config{Certificates: []tls.Certificate{pair.TLS()}})
+	var rests atomic.Int64
+	b.shake = tlsLayer(&tls.Config{Certificates: []tls.Certificate{pair.TLS()}}, &rests)
 	l := b.start(listen("127.0.0.1", 0, chains(secured("p"))))
 	var all []net.Conn
 	for range 5 {
@@ -285,6 +307,9 @@ func TestParkedConnectionsWithTLS(t *testing.T) {
 		}
 	}
 	b.parked(l, len(all))
+	if n := rests.Load(); n < 6*int64(len(all)) {
+		t.Errorf("%d connections parked 6 times, and rested %d times in all", len(all), n)
+	}
 	l.Close()
 	for _, nc := range all {
 		if n, err := nc.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {

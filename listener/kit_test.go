@@ -221,6 +221,9 @@ func echo(_ context.Context, c *conn.Conn) error {
 		if _, err := c.Write(c.Buffered()); err != nil {
 			return err
 		}
+		if len(c.Buffered()) > 0 && c.Draining() {
+			return conn.ErrDraining
+		}
 		c.Discard(len(c.Buffered()))
 		if err := c.Fill(); err != nil {
 			return err
@@ -236,6 +239,9 @@ func parking(_ context.Context, c *conn.Conn) error {
 	for {
 		if _, err := c.Write(c.Buffered()); err != nil {
 			return err
+		}
+		if len(c.Buffered()) > 0 && c.Draining() {
+			return conn.ErrDraining
 		}
 		c.Discard(len(c.Buffered()))
 		switch err := c.TryFill(); err {

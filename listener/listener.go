@@ -210,12 +210,11 @@ func (c *Config) keeps(old *Chain) bool {
 	return false
 }
 
-// drainChains asks the connections of some chains to end.
+// drainChains asks the connections of some chains to end with their next exchange. Idle ones stay where they are until then.
 func (l *Listener) drainChains(gone map[*Chain]bool) {
 	l.live.each(func(s *session) {
 		if chain := s.chain.Load(); chain != nil && gone[chain] {
-			s.c.Drain()
-			l.lot.resume(s)
+			s.c.DrainGently()
 		}
 	})
 }

@@ -280,6 +280,7 @@ func TestUpdateKeepsConnectionsOfUnchangedChains(t *testing.T) {
 			say(t, nc, "before")
 		}
 		l.Update(b.compile(listen("127.0.0.1", 1000, extra, chains(port(1000, "echo"), chain("new", `"destinationPort": 1001`))), l.Config()))
+		say(t, polite, "the last exchange")
 		isClosed(t, polite)
 		say(t, kept, "after")
 		say(t, deaf, "still here")

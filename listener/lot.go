@@ -33,10 +33,10 @@ func (t *lot) park(s *session) bool {
 	if raw == nil {
 		return false
 	}
-	s.c.Release()
+	s.c.Rest()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed || s.c.Draining() || s.c.Woken() != nil || len(s.c.Buffered()) > 0 {
+	if t.closed || s.c.Leaving() || s.c.Woken() != nil || len(s.c.Buffered()) > 0 {
 		return false
 	}
 	if t.watch == nil && !t.open() {

@@ -88,6 +88,7 @@ func TestParkedConnectionsSurviveAnUpdate(t *testing.T) {
 	say(t, nc, "hello")
 	b.parked(l, 1)
 	l.Update(b.compile(listen("127.0.0.1", 0, chains(chain("q", ""))), l.Config()))
+	say(t, nc, "the last exchange")
 	isClosed(t, nc)
 }
 

@@ -79,9 +79,9 @@ func TestMatchTakesTheMostSpecificChain(t *testing.T) {
 				all = append(all, chain(tt.chains[i], tt.chains[i+1]))
 			}
 			cfg := b.compile(listen("127.0.0.1", 0, chains(all...), `"defaultFilterChain": `+chain("default", "")), nil)
-			name, built, ok := cfg.Match(tt.peer.info())
-			if !ok || name != tt.want || built.Handler.(*named).name != tt.want {
-				t.Errorf("got %q, want %q", name, tt.want)
+			m, ok := cfg.Match(tt.peer.info())
+			if !ok || m.Name != tt.want || (m.Index < 0) != (tt.want == "default") || m.TLS || m.Built.Handler.(*named).name != tt.want {
+				t.Errorf("got %q at %d, want %q", m.Name, m.Index, tt.want)
 			}
 		})
 	}

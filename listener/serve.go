@@ -65,7 +65,7 @@ func (l *Listener) serve(s *session) {
 
 // wait does with a goroutine what the lot does without.
 func (l *Listener) wait(s *session) {
-	if s.c.Draining() || s.c.Woken() != nil || len(s.c.Buffered()) > 0 {
+	if s.c.Leaving() || s.c.Woken() != nil || len(s.c.Buffered()) > 0 {
 		return
 	}
 	stop := func() bool { return false }
@@ -106,7 +106,7 @@ func (l *Listener) match(cfg *Config, s *session) *Chain {
 	s.c.Info().Chain = chain.Name
 	s.chain.Store(chain)
 	if now := l.cfg.Load(); now != cfg && !now.keeps(chain) {
-		s.c.Drain() // an update came between accept and here
+		s.c.DrainGently() // an update came between accept and here
 	}
 	return chain
 }
@@ -187,6 +187,8 @@ func (l *Listener) record(cfg *Config, s *session, err error) {
 	switch {
 	case errors.Is(err, errNoMatch):
 		r.Flags, r.Details = observe.NR, "filter_chain_not_found"
+	case errors.Is(err, errFilterTimeout):
+		r.Terminate = "listener filters timeout was reached"
 	case errors.Is(err, errConnectTimeout):
 		r.Terminate = "transport socket timeout was reached"
 	default:

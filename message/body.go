@@ -3,6 +3,7 @@ package message
 import (
 	"errors"
 	"io"
+	"sync/atomic"
 )
 
 // A Body is a stream of bytes that ends with io.EOF and then perhaps trailers. One goroutine reads it; any goroutine may close
@@ -44,7 +45,7 @@ func (noBody) Close(error)           {}
 // Bytes is a body held in memory.
 type Bytes struct {
 	data []byte
-	read bool
+	read uint32 // 1: it was read, or closed; atomic, so that any goroutine may close
 }
 
 // NewBytes returns a body of the given bytes, which must not change until it is closed.
@@ -52,10 +53,9 @@ func NewBytes(b []byte) *Bytes { return &Bytes{data: b} }
 
 // Next returns all bytes at once.
 func (b *Bytes) Next() ([]byte, error) {
-	if b.read || len(b.data) == 0 {
+	if len(b.data) == 0 || atomic.SwapUint32(&b.read, 1) != 0 {
 		return nil, io.EOF
 	}
-	b.read = true
 	return b.data, nil
 }
 
@@ -66,7 +66,7 @@ func (b *Bytes) Ready() bool { return true }
 func (b *Bytes) Trailer() *Header { return nil }
 
 // Close makes Next return io.EOF.
-func (b *Bytes) Close(error) { b.read = true }
+func (b *Bytes) Close(error) { atomic.StoreUint32(&b.read, 1) }
 
 // ErrTooLarge is returned by ReadAll when a body exceeds the limit.
 var ErrTooLarge = errors.New("message: body too large")

@@ -45,7 +45,11 @@ func (i *Idle) Dead() bool { return i.dead.Load() }
 func (i *Idle) Await(yields int) error {
 	c := i.Conn
 	if !c.SetIdle(true) {
-		return conn.ErrDraining
+		if c.TryFill() != nil {
+			return conn.ErrDraining
+		}
+		i.over() // what was sent before the peer could know
+		return nil
 	}
 	if c.IdleSince == 0 {
 		c.IdleSince = scope.Now()
@@ -78,9 +82,14 @@ func (i *Idle) Await(yields int) error {
 		}
 	}
 	i.Alarm.Extend(scope.Idle, 0)
-	c.SetIdle(false)
-	c.IdleSince = 0
+	i.over()
 	return nil
+}
+
+// over says that the connection is not idle any more.
+func (i *Idle) over() {
+	i.Conn.SetIdle(false)
+	i.Conn.IdleSince = 0
 }
 
 // earlier returns the earlier of two times, 0 being never.
@@ -102,7 +111,10 @@ func (i *Idle) woken(err error, endAt, parkAt int64) error {
 	switch {
 	case i.Dead():
 		return context.Cause(i.Context)
-	case c.Draining():
+	case c.Leaving():
+		if c.TryFill() == nil {
+			return nil
+		}
 		return conn.ErrDraining
 	case i.EndAt != 0 && i.EndAt <= now:
 		return ErrMaxDuration

@@ -103,7 +103,8 @@ type Owner interface {
 	// the connection itself has failed. Where a stream's end is the reason, Gone comes before its Freed. A nil cause means that
 	// the peer announced it in good order. Once gone and without streams, the session is to be closed.
 	Gone(s Session, cause error)
-	// Resized is called when the number of streams that the session may carry at once has changed (SETTINGS_MAX_CONCURRENT_STREAMS).
+	// Resized is called when the peer has said how many streams the session may carry at once (SETTINGS_MAX_CONCURRENT_STREAMS): for the
+	// first time, and whenever that changes.
 	Resized(s Session)
 }
 

@@ -134,12 +134,14 @@ func (o Options) commandLine() *adminv3.CommandLineOptions {
 }
 
 // explain answers /explain.
-func (p *process) explain(_ context.Context, method, target string, headers [][2]string) (string, any, error) {
+func (p *process) explain(_ context.Context, q admin.Question) (string, any, error) {
 	g := p.current.Load()
 	if g == nil {
 		return "", nil, fmt.Errorf("the process is still initializing")
 	}
-	return explain(g, Question{Method: method, URL: target, Headers: headers})
+	return explain(g, Question{
+		Method: q.Method, URL: q.URL, Headers: q.Headers, Listener: q.Listener, Remote: q.Remote, SNI: q.SNI, ALPN: q.ALPN,
+	})
 }
 
 // allowPaths compiles Admin.allow_paths; nil allows every path.

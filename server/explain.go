@@ -20,8 +20,10 @@ type Question struct {
 	Method   string
 	URL      string // as the user gave it
 	Headers  [][2]string
-	Listener string // "": the one the URL leads to
-	Remote   string // the client's address; "": 127.0.0.1
+	Listener string   // "": the one the URL leads to
+	Remote   string   // the client's address; "": 127.0.0.1
+	SNI      string   // the server name that the client of an https URL asks for; "": the URL's host
+	ALPN     []string // the protocols that it offers; none: h2 and http/1.1
 }
 
 // Explain writes to standard output where a request would go, and why. Nothing is sent but, with Question.Admin, the question.
@@ -49,7 +51,8 @@ func Explain(ctx context.Context, o Options, q Question) error {
 // explain answers a question about a generation.
 func explain(g *generation, q Question) (text string, detail any, err error) {
 	answer := g.snap.Explain(snapshot.Question{
-		Method: either(q.Method, http.MethodGet), URL: q.URL, Headers: q.Headers, Listener: q.Listener, Remote: q.Remote, Resource: g.place,
+		Method: either(q.Method, http.MethodGet), URL: q.URL, Headers: q.Headers, Listener: q.Listener, Remote: q.Remote,
+		SNI: q.SNI, ALPN: q.ALPN, Resource: g.place,
 	})
 	var b strings.Builder
 	if err := answer.WriteText(&b); err != nil {
@@ -67,8 +70,10 @@ func ask(ctx context.Context, out io.Writer, q Question) error {
 	for _, h := range q.Headers {
 		form.Add("header", h[0]+":"+h[1])
 	}
-	if q.Listener != "" || q.Remote != "" {
-		return fmt.Errorf("--listener and --remote need a configuration file: the admin page does not take them")
+	for name, value := range map[string]string{"listener": q.Listener, "remote": q.Remote, "sni": q.SNI, "alpn": strings.Join(q.ALPN, ",")} {
+		if value != "" {
+			form.Set(name, value)
+		}
 	}
 	host := strings.TrimPrefix(strings.TrimSuffix(q.Admin, "/"), "http://")
 	dialer := &net.Dialer{Timeout: 5 * time.Second}

@@ -26,6 +26,9 @@ type Question struct {
 	Headers     [][2]string
 	Listener    string // name; "": the one that the URL's port belongs to, else the first that speaks HTTP
 	Remote      string // the client's address, ip or ip:port; "": 127.0.0.1
+	// SNI and ALPN are what a client of an https URL says in its ClientHello; "": the URL's host, none: h2 and http/1.1.
+	SNI  string
+	ALPN []string
 	// Resource turns a resource path into what people look up, file:line:column; nil leaves it as it is.
 	Resource func(path string) string
 }
@@ -39,7 +42,7 @@ type Answer struct {
 
 // A Step is one decision.
 type Step struct {
-	What  string   `json:"what"` // "listener", "filter chain", "virtual host", "route", "cluster", "hosts"
+	What  string   `json:"what"` // "listener", "client hello", "filter chain", "tls", "virtual host", "route", "cluster", "hosts"
 	Name  string   `json:"name"`
 	Why   string   `json:"why,omitempty"`
 	Place string   `json:"place,omitempty"`
@@ -56,6 +59,8 @@ func (s *Snapshot) Explain(q Question) Answer {
 type explainer struct {
 	s      *Snapshot
 	q      Question
+	secure bool   // the client begins with TLS
+	host   string // of the URL
 	req    message.Request
 	info   conn.Info
 	answer Answer
@@ -82,13 +87,65 @@ func (e *explainer) run() {
 	}
 	at := string(e.s.Set.Get(resource.Key{Type: resource.Listener, Name: l.Name}).Path)
 	e.step("listener", l.Name, why, at)
-	chain, built, ok := l.Match(&e.info)
+	e.hello(l)
+	m, ok := l.Match(&e.info)
 	if !ok {
 		e.step("filter chain", "none", "no filter chain matches: the connection is closed", at)
 		return
 	}
-	e.step("filter chain", or(chain, "(unnamed)"), "matches the connection", at)
-	e.forward(built)
+	e.step("filter chain", or(m.Name, "(unnamed)"), "matches the connection", chainPlace(at, m.Index))
+	if e.handshake(m) {
+		e.forward(m.Built)
+	}
+}
+
+// chainPlace is where a listener's filter chain is configured.
+func chainPlace(listener string, index int) string {
+	if index < 0 {
+		return string(resource.Path(listener).Field("default_filter_chain"))
+	}
+	return string(resource.Path(listener).Field("filter_chains").Index(index))
+}
+
+// hello has the listener read the beginning of a TLS connection.
+func (e *explainer) hello(l *listener.Config) {
+	switch {
+	case !e.secure && e.q.SNI+strings.Join(e.q.ALPN, "") != "":
+		e.step("client hello", "none", "a server name and protocols are said in TLS: ask for an https:// URL", "")
+	case e.secure && l.ReadsClientHello():
+		e.info.TransportProtocol, e.info.ServerName, e.info.ALPN = "tls", e.sni(), e.q.ALPN
+		if len(e.info.ALPN) == 0 {
+			e.info.ALPN = []string{"h2", "http/1.1"}
+		}
+		e.step("client hello", or(e.info.ServerName, "no server name"), "it offers "+strings.Join(e.info.ALPN, ", "), "")
+	}
+}
+
+// sni is the server name that a client asks for: never an address.
+func (e *explainer) sni() string {
+	name := or(e.q.SNI, e.host)
+	if _, err := netip.ParseAddr(name); err == nil {
+		return ""
+	}
+	return strings.ToLower(strings.TrimSuffix(name, "."))
+}
+
+// handshake says what becomes of TLS, and whether the connection gets any further.
+func (e *explainer) handshake(m listener.Match) bool {
+	_, http := m.Built.Explain.(*dispatch.Explainer)
+	switch {
+	case m.TLS && !e.secure:
+		e.step("tls", "missing", "the filter chain ends TLS, which an "+e.req.Scheme+":// URL is without: the connection is closed. Ask for https://", "")
+		return false
+	case m.TLS:
+		e.info.TLS = &conn.TLS{Version: "TLSv1.3", SNI: e.sni()}
+		e.step("tls", "ended here", "the handshake is taken to succeed, and the client to have no certificate", "")
+	case e.secure && http:
+		e.step("tls", "not ended here", "the filter chain has no TLS: somebody in front of it has to have ended it", "")
+	case e.secure:
+		e.step("tls", "passed through", "the filter chain has no TLS of its own", "")
+	}
+	return true
 }
 
 // request builds the request, and the connection it would come on.
@@ -100,6 +157,11 @@ func (e *explainer) request() (port string, err error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" {
 		return "", fmt.Errorf("want a URL like http://host:port/path")
+	}
+	e.host = u.Hostname()
+	switch u.Scheme {
+	case "https", "wss", "grpcs", "tls":
+		e.secure = true
 	}
 	e.req = message.Request{Method: or(e.q.Method, "GET"), Scheme: u.Scheme, Authority: u.Host, Path: or(u.RequestURI(), "/"), Body: message.NoBody}
 	for _, h := range e.q.Headers {

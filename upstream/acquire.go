@@ -64,7 +64,9 @@ func (h *Host) divided() bool {
 // A poolKey is what the requests that share connections have in common.
 type poolKey struct {
 	version             protocol.Version
-	sni, san            string
+	sni                 string
+	san                 string         // a name that the certificate has to have
+	checked             bool           // san counts, be it ""
 	source, destination netip.AddrPort // PerPeer: of the downstream connection
 	tlvs                string         // PerPeer: what its PROXY protocol header passed on
 }
@@ -72,13 +74,12 @@ type poolKey struct {
 // key returns what a request's connections depend on. Its strings are borrowed.
 func (h *Host) key(v protocol.Version, d *Demand) poolKey {
 	k := poolKey{version: v}
-	if o := &h.cluster.Config.HTTP; d.Name != "" {
-		if o.AutoSNI && !d.NameIsIP {
-			k.sni = d.Name
-		}
-		if o.AutoSAN {
-			k.san = d.Name
-		}
+	o := &h.cluster.Config.HTTP
+	if o.AutoSNI && !d.NameIsIP {
+		k.sni = d.Name
+	}
+	if o.AutoSAN { // of a request for nobody no certificate will do
+		k.san, k.checked = d.Name, true
 	}
 	if h.from.via.PerPeer && d.Downstream != nil {
 		k.source, k.destination, k.tlvs = d.Downstream.Remote, d.Downstream.Local, string(d.Downstream.ProxyTLVs)
@@ -95,7 +96,7 @@ func (h *Host) transport(v protocol.Version) pool.Transport {
 func (h *Host) newApart(k poolKey) *pool.Pool {
 	via := h.transport(k.version)
 	via.Options.SNI = k.sni
-	if k.san != "" {
+	if k.checked {
 		via.Options.SANs = []string{k.san}
 	}
 	if k.source.IsValid() {

@@ -166,7 +166,7 @@ func (c *Cluster) poolOptions(v protocol.Version) *pool.Options {
 // http2Client returns the options of the cluster's HTTP/2 codec.
 func (c *Cluster) http2Client() http2.ClientOptions {
 	group := stats.NewGroup[http2.Stats](c.scope.Scope("http2."))
-	o := http2.ClientOptions{Options: *c.Config.HTTP.HTTP2}
+	o := http2.ClientOptions{Options: *c.Config.HTTP.HTTP2, SettingsTimeout: c.Config.ConnectTimeout}
 	o.Stats = group.Lane
 	return o
 }

@@ -43,7 +43,11 @@ func (w *wrapper) Features() socket.Features { return w.f }
 func (w *wrapper) Handshake(c *conn.Conn, o socket.Options) error {
 	w.w.mu.Lock()
 	defer w.w.mu.Unlock()
-	text := fmt.Sprintf("%s sni=%s sans=%v alpn=%v fallback=%v host=%s", w.name, o.SNI, o.SANs, o.ALPN, o.Fallback, o.HostName)
+	sans := fmt.Sprint(o.SANs)
+	if len(o.SANs) == 1 && o.SANs[0] == "" {
+		sans = `[""]`
+	}
+	text := fmt.Sprintf("%s sni=%s sans=%s alpn=%v fallback=%v host=%s", w.name, o.SNI, sans, o.ALPN, o.Fallback, o.HostName)
 	if d := o.Downstream; d != nil {
 		text += fmt.Sprintf(" for %v>%v %q", d.Remote, d.Local, d.ProxyTLVs)
 	}
@@ -175,7 +179,7 @@ func TestWhatHandshakesAreTold(t *testing.T) {
 		{"auto_sni of an address", auto + "auto_config: {}", "", socket.Features{Secure: true}, Demand{Name: "9.9.9.9", NameIsIP: true},
 			"s sni= sans=[9.9.9.9] alpn=[] fallback=[h2 http/1.1] host="},
 		{"auto_sni of nothing", auto + "auto_config: {}", "", socket.Features{Secure: true}, Demand{},
-			"s sni= sans=[] alpn=[] fallback=[h2 http/1.1] host="},
+			`s sni= sans=[""] alpn=[] fallback=[h2 http/1.1] host=`},
 		{"per peer", "explicit_http_config: {http_protocol_options: {}}", "", socket.Features{PerPeer: true}, Demand{Name: "a", Downstream: down},
 			`s sni= sans=[] alpn=[] fallback=[http/1.1] host= for 1.2.3.4:5>5.6.7.8:9 "tlv"`},
 		{"per peer for nobody", "explicit_http_config: {http_protocol_options: {}}", "", socket.Features{PerPeer: true}, Demand{},

@@ -44,6 +44,8 @@ type Options struct {
 	To    []string // "http://host[:port]", "h2c://host[:port]", "tcp://host:port", "unix:/path" ...; an element may list several with commas
 	Admin string   // as From; empty: no admin page
 	TLS   TLS
+
+	behind bool // what a proxy in front says of clients is passed on
 }
 
 // Bootstrap is the configuration of a load balancer from one address to one or more hosts. Requests and streams have no
@@ -68,7 +70,8 @@ func Bootstrap(o Options) (*bootstrapv3.Bootstrap, error) {
 }
 
 // Default is the configuration Weft runs with when it is given none: DefaultListen, with everything routed to the cluster
-// "demo", whose one host is upstream ("127.0.0.1:10001"), and the admin page at DefaultAdmin.
+// "demo", whose one host is upstream ("127.0.0.1:10001"), and the admin page at DefaultAdmin. It shows what arrives, so what another proxy in
+// front of it on the same machine says (x-forwarded-proto, x-forwarded-client-cert, x-envoy-original-path) is passed on.
 func Default(upstream string) (*bootstrapv3.Bootstrap, error) {
 	from, err := parseListen("listener", DefaultListen)
 	if err != nil {
@@ -78,7 +81,7 @@ func Default(upstream string) (*bootstrapv3.Bootstrap, error) {
 	if err != nil {
 		return nil, err
 	}
-	return build("demo", "demo", from, targets, Options{Admin: DefaultAdmin})
+	return build("demo", "demo", from, targets, Options{Admin: DefaultAdmin, behind: true})
 }
 
 func build(listener, cluster string, from *corev3.Address, targets []target, o Options) (*bootstrapv3.Bootstrap, error) {
@@ -101,7 +104,7 @@ func build(listener, cluster string, from *corev3.Address, targets []target, o O
 		}
 		b.Admin = &bootstrapv3.Admin{Address: address}
 	}
-	filter, err := networkFilter(listener, cluster, targets)
+	filter, err := networkFilter(listener, cluster, targets, o.behind)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +164,7 @@ func protocolOptions(protocol string) (map[string]*anypb.Any, error) {
 	return map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed}, nil
 }
 
-func networkFilter(listener, cluster string, targets []target) (*listenerv3.Filter, error) {
+func networkFilter(listener, cluster string, targets []target, behind bool) (*listenerv3.Filter, error) {
 	if targets[0].protocol == "tcp" {
 		return filter("envoy.filters.network.tcp_proxy", &tcpv3.TcpProxy{
 			StatPrefix: listener, ClusterSpecifier: &tcpv3.TcpProxy_Cluster{Cluster: cluster},
@@ -171,7 +174,7 @@ func networkFilter(listener, cluster string, targets []target) (*listenerv3.Filt
 	if err != nil {
 		return nil, err
 	}
-	return filter("envoy.filters.network.http_connection_manager", &hcmv3.HttpConnectionManager{
+	manager := &hcmv3.HttpConnectionManager{
 		StatPrefix: listener,
 		HttpFilters: []*hcmv3.HttpFilter{
 			{Name: "envoy.filters.http.router", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: router}},
@@ -183,7 +186,15 @@ func networkFilter(listener, cluster string, targets []target) (*listenerv3.Filt
 		RequestHeadersTimeout:      durationpb.New(headTimeout),
 		Http2ProtocolOptions:       &corev3.Http2ProtocolOptions{AllowConnect: true},
 		UpgradeConfigs:             []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-	})
+	}
+	if behind {
+		manager.XffNumTrustedHops = 1
+		manager.ForwardClientCertDetails = hcmv3.HttpConnectionManager_ALWAYS_FORWARD_ONLY
+		manager.InternalAddressConfig = &hcmv3.HttpConnectionManager_InternalAddressConfig{CidrRanges: []*corev3.CidrRange{
+			{AddressPrefix: "127.0.0.0", PrefixLen: wrapperspb.UInt32(8)},
+		}}
+	}
+	return filter("envoy.filters.network.http_connection_manager", manager)
 }
 
 // routes sends everything to the cluster, without a timeout: streams live as long as something moves. What certainly has not

@@ -64,7 +64,10 @@ func (o *TLS) upstream(targets []target) (*corev3.TransportSocket, error) {
 	if !targets[0].secure {
 		return nil, nil
 	}
-	ctx := &tlsv3.UpstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{}}
+	// Without the maximum it would be TLS 1.2, which is the default towards hosts.
+	ctx := &tlsv3.UpstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
+		TlsParams: &tlsv3.TlsParameters{TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3},
+	}}
 	if hosts := hostsOf(targets); len(hosts) == 1 && targets[0].named() {
 		ctx.Sni = hosts[0]
 	} else {

@@ -3,6 +3,7 @@ package rbac
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
@@ -24,12 +25,19 @@ type compiler struct {
 // errHTTPOnly is what a network filter says of rules about requests. In a rule that is not evaluated there could be a hole.
 var errHTTPOnly = errors.New("only the HTTP filter knows of requests; a network filter cannot evaluate this rule")
 
+// errHidden is what rules about fields of one connection get, which would never be there.
+var errHidden = errors.New("a field of one connection ends with that connection: filters do not see it")
+
 // errNotSet is what a rule without content gets.
 var errNotSet = errors.New("must not be empty")
 
 func (c *compiler) header(cfg *routev3.HeaderMatcher) (rule, error) {
 	if !c.http {
 		return rule{}, fmt.Errorf("header: %w", errHTTPOnly)
+	}
+	switch strings.ToLower(cfg.GetName()) {
+	case "transfer-encoding", "keep-alive", "proxy-connection", "http2-settings":
+		return rule{}, fmt.Errorf("header.name: %s: %w", cfg.GetName(), errHidden)
 	}
 	h, err := match.NewHeader(cfg)
 	return rule{kind: header, header: h}, under("header", err)

@@ -184,6 +184,8 @@ func TestUnsupportedRulesAreRefused(t *testing.T) {
 		{`permission {"destination_ip": {"address_prefix": "x"}}`, `destination_ip: range 0: address_prefix: "x" is not an IP address`},
 		{`permission {"requested_server_name": {}}`, `requested_server_name: string matcher has no pattern`},
 		{`permission {"header": {"name": ""}}`, `header: name: must not be empty`},
+		{`permission {"header": {"name": "Transfer-Encoding", "present_match": true}}`, `header.name: Transfer-Encoding: a field of one connection`},
+		{`principal {"header": {"name": "keep-alive", "present_match": true}}`, `header.name: keep-alive: a field of one connection`},
 		{`permission {"url_path": {"path": {"safe_regex": {"regex": "("}}}}`, `url_path.path: safe_regex: `},
 		{`permission {"uri_template": {"name": "x"}}`, `uri_template.typed_config: empty`},
 		{`permission {"matcher": {"name": "x", "typed_config": {"@type": "type.googleapis.com/google.protobuf.Struct", "value": {}}}}`,

@@ -137,7 +137,7 @@ func flags(long bool) definition {
 }
 
 func compileDetails(c command, o Options) (*operator, error) {
-	d := recordText(func(r *observe.Record) string { return r.Details })
+	d := peerText(recordText(func(r *observe.Record) string { return r.Details })) // there may be names of an upstream's certificate in it
 	if c.args != "ALLOW_WHITESPACES" {
 		d = underscored(d)
 	}

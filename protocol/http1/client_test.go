@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weftproxy/weft/conn"
 	"github.com/weftproxy/weft/message"
 	"github.com/weftproxy/weft/protocol"
 )
@@ -234,6 +236,79 @@ func TestResetIsNotTheEndOfACloseDelimitedResponse(t *testing.T) {
 			}
 			resp.Body.Close(nil)
 		}
+	}
+}
+
+// A layered connection reads what its wire has; last says whether it learns that the peer has ended before the socket has.
+type lastWord struct {
+	w    *conn.Wire
+	last bool
+	b    []byte // of the next record
+}
+
+func (l *lastWord) Read(p []byte) (int, error) {
+	if len(l.b) == 0 {
+		b := make([]byte, 512)
+		n, err := l.w.Read(b)
+		if err != nil {
+			return 0, err
+		}
+		l.b = b[:n]
+	}
+	if l.last && l.b[0] == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, l.b)
+	if i := bytes.IndexByte(p[:n], 0); l.last && i > 0 {
+		n = i
+	}
+	l.b = l.b[n:]
+	return n, nil
+}
+
+func (l *lastWord) Write(p []byte) (int, error) { return l.w.Write(p) }
+func (l *lastWord) CloseWrite() error           { return nil }
+
+// Whoever is on the way can close a TCP connection; only the peer can say that its stream is over. (RFC 9112 section 9.8)
+func TestACutConnectionIsNotTheEndOfACloseDelimitedResponse(t *testing.T) {
+	for _, tt := range []struct {
+		head, body string
+		word, ok   bool
+	}{
+		{"HTTP/1.1 200 OK\r\n\r\n", "hello", true, true},
+		{"HTTP/1.1 200 OK\r\n\r\n", "hello", false, false},
+		{"HTTP/1.1 200 OK\r\n\r\n", "", true, true},
+		{"HTTP/1.1 200 OK\r\n\r\n", "", false, false},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n", "hello", false, true},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", false, true},
+	} {
+		near, far := loopback(t)
+		c := conn.New(near)
+		c.SetLayer(&lastWord{w: c.Wire(), last: tt.word})
+		s, err := NewClient(ClientOptions{}).Open(context.Background(), c, &owner{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := tt.head + tt.body
+		if tt.word {
+			text += "\x00"
+		}
+		_, _ = io.WriteString(far, text)
+		_ = far.CloseWrite()
+		resp, err := s.RoundTrip(under(t), get("/"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := message.ReadAll(resp.Body, 100)
+		if tt.ok && (err != nil || tt.body != "" && string(b) != "hello") {
+			t.Errorf("%q, last word %v: %q, %v", text, tt.word, b, err)
+		}
+		if !tt.ok && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%q, cut off: %q, %v", text, b, err)
+		}
+		resp.Body.Close(err)
+		s.Close(nil)
+		far.Close()
 	}
 }
 

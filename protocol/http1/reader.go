@@ -267,7 +267,7 @@ func (r *reader) more() error {
 		err = r.fill()
 	}
 	if err == io.EOF {
-		if r.kind == closeFraming || r.kind == tunnelFraming {
+		if r.kind == tunnelFraming || r.kind == closeFraming && !r.c.Cut() { // RFC 9112 section 9.8
 			r.ended = true
 			return nil
 		}

@@ -100,8 +100,8 @@ func (x *call) begin(r *message.Request) error {
 	if err := s.admit(); err != nil {
 		return err
 	}
-	if x.wantsWebSocket() && s.r.settled && !s.peerConnects {
-		return &protocol.Error{Status: 502, Details: "http2.extended_connect_unsupported", Reason: "the upstream takes no extended CONNECT", NothingSent: true}
+	if x.wantsWebSocket() && !s.peerConnects {
+		return errNoConnect
 	}
 	x.at = s.queued
 	x.stream.call = x
@@ -138,8 +138,7 @@ func (s *session) admit() error {
 	case s.gone != nil:
 		return &protocol.ResetError{Refused: true}
 	case s.nextID > maxStreamID-2:
-		s.gone = errSessionUp
-		go s.depart(nil) // ends at once; not here, where a lock is held
+		s.gone = errSessionUp // RoundTrip tells the owner
 		return &protocol.ResetError{Refused: true}
 	}
 	if d := s.o.PingIdleInterval; d > 0 && s.active == 0 && s.heard != 0 && scope.Now()-s.heard >= int64(d) {

@@ -74,6 +74,7 @@ func TestRequestThatBreaksOffResetsItsStream(t *testing.T) {
 	s, own, _ := open(t, ClientOptions{}, func(o *origin) {
 		o.await(http2.FrameData)
 		code <- o.await(http2.FrameRSTStream).code
+		_, _ = o.next() // the connection stays
 	})
 	b := newScript()
 	b.fail = errSource
@@ -217,7 +218,7 @@ func TestWebSocketCrossesToExtendedConnect(t *testing.T) {
 }
 
 func TestWebSocketIsNotForServersWithoutIt(t *testing.T) {
-	s, own, _ := open(t, ClientOptions{}, func(o *origin) { _, _ = o.next() })
+	s, own, _ := open(t, ClientOptions{}, func(o *origin) { o.await(http2.FrameGoAway) })
 	own.await(t, func(o *owner) bool { return o.resized == 1 })
 	r := request("GET", "/ws", "")
 	r.Upgrade, r.Length = "websocket", -1

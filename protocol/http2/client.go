@@ -19,12 +19,14 @@ type Client struct {
 func NewClient(o ClientOptions) *Client {
 	o.Options = o.Options.complete(maxStreamID)
 	o.ContinueTimeout = orDefault(o.ContinueTimeout, time.Second)
+	o.SettingsTimeout = orDefault(o.SettingsTimeout, 5*time.Second)
 	return &Client{o: o}
 }
 
-// Open implements protocol.Client. It does not block: requests may be sent before the server's settings have come.
+// Open implements protocol.Client. It does not block: requests may be sent before the server's
+// settings have come. Only those that need extended CONNECT wait for them.
 func (cl *Client) Open(_ context.Context, c *conn.Conn, o protocol.Owner) (protocol.Session, error) {
-	s := &session{cl: cl, owner: o}
+	s := &session{cl: cl, owner: o, ready: make(chan struct{}), told: make(chan struct{})}
 	s.begin(c, &cl.o.Options, true)
 	s.r = reader{m: &s.mux, side: s}
 	s.r.dec.Init(cl.o.TableSize)

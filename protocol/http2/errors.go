@@ -71,6 +71,10 @@ func malformed(reason string) *protocol.Error {
 	return &protocol.Error{Status: 400, Details: "http2.invalid.header.field", Reason: reason}
 }
 
+func unconnectable(reason string) *protocol.Error {
+	return &protocol.Error{Status: 502, Details: "http2.extended_connect_unsupported", Reason: reason, NothingSent: true}
+}
+
 // Why a message is refused. Immutable.
 var (
 	errFieldName     = malformed("malformed field name")
@@ -93,6 +97,8 @@ var (
 	errOverflow      = &protocol.Error{Status: 431, Details: "http2.headers_too_large", Reason: "header section too large"}
 	errTooMany       = &protocol.Error{Status: 431, Details: "http2.too_many_headers", Reason: "too many fields"}
 	errUnfit         = &protocol.Error{Status: 500, Details: "http2.unfit", Reason: "message that HTTP/2 cannot carry"}
+	errNoConnect     = unconnectable("the upstream takes no extended CONNECT")
+	errNoSettingsYet = unconnectable("the upstream has not said in time whether it takes extended CONNECT")
 	errDataSurplus   = &protocol.Error{Status: 502, Details: "http2.body_too_long", Reason: "more data than content-length says"}
 )
 

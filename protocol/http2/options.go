@@ -78,4 +78,5 @@ type ServerOptions struct {
 type ClientOptions struct {
 	Options
 	ContinueTimeout time.Duration // how long a request with "Expect: 100-continue" waits before it sends its body; 0: 1 s
+	SettingsTimeout time.Duration // how long an extended CONNECT waits for the server's SETTINGS: the cluster's connect_timeout; 0: 5 s
 }

@@ -49,9 +49,6 @@ type reader struct {
 	updates    uint64
 }
 
-// most is how many CONTINUATION frames a header section may have.
-const mostContinuations = 64
-
 // run reads frames until the connection ends, and says why.
 func (r *reader) run() error {
 	for {
@@ -166,40 +163,6 @@ func (r *reader) fill(n int) error {
 	}
 }
 
-// floods holds frames that cost the peer nothing to a budget, as Envoy does.
-func (r *reader) floods(f frame) error {
-	o, st := r.m.o, r.m.stats
-	switch f.kind {
-	case frameData, frameHeaders, frameContinuation:
-		if f.length > 0 || f.kind != frameContinuation && f.flags&flagEndStream != 0 {
-			r.empty = 0
-			return nil
-		}
-		if r.empty++; r.empty > o.MaxEmpty {
-			st.InboundEmptyFlood.Inc()
-			return errEmptyFlood
-		}
-	case framePriority:
-		if r.priorities++; r.priorities > uint64(o.MaxPriority)*(1+r.side.opened()) {
-			st.InboundPriorityFlood.Inc()
-			return errPriorityFlood
-		}
-	case frameWindowUpdate:
-		r.updates++
-		if r.updates <= 5+2*r.side.opened() {
-			return nil
-		}
-		r.m.mu.Lock()
-		sent := r.m.dataFrames
-		r.m.mu.Unlock()
-		if r.updates > 5+2*(r.side.opened()+uint64(o.MaxWindowUpdates)*sent) {
-			st.InboundWindowUpdateFlood.Inc()
-			return errUpdateFlood
-		}
-	}
-	return nil
-}
-
 // headers takes a HEADERS frame.
 func (r *reader) headers(f frame, p []byte) error {
 	if f.id == 0 {
@@ -237,7 +200,7 @@ func (r *reader) continuation(f frame, p []byte) error {
 		return errContinuation
 	}
 	r.conts++
-	if len(r.block)+len(p) > r.m.o.MaxHeaderBytes+maxFrame || r.conts > mostContinuations {
+	if len(r.block)+len(p) > r.m.o.MaxHeaderBytes+maxFrame || r.conts > max(mostContinuations, 2*r.m.o.MaxHeaderBytes/maxFrame) {
 		r.m.stats.HeaderOverflow.Inc()
 		return errHeaderBlock
 	}
@@ -471,6 +434,9 @@ func (r *reader) data(f frame) error {
 			return errPadding
 		}
 		left -= pad
+		if err := r.payload(left > 0 || f.flags&flagEndStream != 0); err != nil {
+			return err
+		}
 	}
 	if err := r.charge(f, f.length-left); err != nil {
 		return err
@@ -563,7 +529,9 @@ func (r *reader) charge(f frame, waste int) error {
 	}
 	if why == nil {
 		s.gotWire += uint64(frameHead + waste)
-		s.recvWindow += int64(waste)
+		if waste > 0 {
+			s.replenish(waste) // padding counts against the windows (RFC 9113 section 6.9.1), and nobody reads it
+		}
 		m.mu.Unlock()
 		return nil
 	}

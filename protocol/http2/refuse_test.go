@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 	xhpack "golang.org/x/net/http2/hpack"
@@ -205,8 +206,8 @@ func TestConnectionErrors(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := start(t, ServerOptions{}, &handler{serve: echo}).greet()
-			go func() { _ = tt.do(s) }() // ends when it has written, or with the connection
+			s := start(t, ServerOptions{DelayedClose: time.Second}, &handler{serve: echo}).greet() // a reset would overtake the GOAWAY
+			go func() { _ = tt.do(s) }()                                                           // ends when it has written, or with the connection
 			tr, dec := newTranscript()
 			s.hear(tr, dec, func(tr *transcript) bool { return len(tr.goAways) > 0 })
 			if len(tr.goAways) == 0 || tr.goAways[0].ErrCode != tt.code {

@@ -85,6 +85,9 @@ func (s *stream) data(p []byte) error {
 		}
 		n := min(int64(len(p)), s.sendWindow, m.sendWindow, int64(m.peerFrame))
 		if n <= 0 {
+			if s.srv != nil && s.srv.answered != nil {
+				return errMessaging // the reader waits for this answer, and so reads no WINDOW_UPDATE
+			}
 			s.stuck = true
 			if s.sendWindow <= 0 {
 				s.writable.Wait()

@@ -73,7 +73,7 @@ func (v *serving) serve() error {
 	v.mu.Lock()
 	v.greet("", v.announce())
 	v.mu.Unlock()
-	if !v.c.SetIdle(true) { // an HTTP/2 connection can always be told to drain
+	if !v.c.SetTold() { // an HTTP/2 connection can always be told to drain
 		v.rouse(alarmDrain)
 	}
 	v.idle()

@@ -129,7 +129,7 @@ func (st *serverStream) finish(w *worker) bool {
 // code is what the stream is reset with.
 func (st *serverStream) code() Code {
 	switch {
-	case st.refused != nil && st.sent:
+	case st.refused != nil && (st.sent || st.answered != nil):
 		return CodeProtocol
 	case st.sent:
 		return CodeNo // RFC 9113 section 8.1: the response is complete, the rest of the request is not wanted

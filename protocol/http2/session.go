@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/weftproxy/weft/conn"
 	"github.com/weftproxy/weft/internal/scope"
@@ -20,15 +21,20 @@ type session struct {
 	owner protocol.Owner
 	used  atomic.Bool
 
+	leaving atomic.Bool   // somebody tells the owner that the session is gone
+	told    chan struct{} // closed when that is done
+
 	// Guarded by mu.
 	nextID uint32
 	active int
 	limit  int   // of active
 	gone   error // why no more streams may start; nil: they may
-	told   bool  // the owner was told
 
-	pings keepalive // of the reader's goroutine
-	heard int64     // scope.Now at the last stream's end; guarded by mu
+	settled bool // the server's SETTINGS have come: limit is what it says
+
+	ready chan struct{} // closed when the server's SETTINGS have come, or never will
+	pings keepalive     // of the reader's goroutine
+	heard int64         // scope.Now at the last stream's end; guarded by mu
 }
 
 func (s *session) Conn() *conn.Conn          { return s.c }
@@ -79,6 +85,7 @@ func (s *session) read() {
 		s.awaitFlusher()
 	}
 	s.kill(err)
+	s.isReady()
 	s.c.Wake(err)
 	s.awaitFlusher()
 	s.alarm.Close()
@@ -86,36 +93,82 @@ func (s *session) read() {
 	s.depart(err)
 }
 
-// depart tells the owner, once, that no more streams may start.
+// depart tells the owner, once, that no more streams may start. When it returns the owner knows, whoever has told it.
 func (s *session) depart(cause error) {
+	if !s.leaving.Swap(true) {
+		s.owner.Gone(s, cause)
+		close(s.told)
+	} else {
+		<-s.told
+	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.gone == nil {
 		s.gone = errSessionUp
 		if cause != nil {
 			s.gone = cause
 		}
 	}
-	told := s.told
-	s.told = true
-	s.mu.Unlock()
-	if !told {
-		s.owner.Gone(s, cause)
-	}
+}
+
+// over reports whether no more streams may start, and the failure that this is due to, if there is one.
+func (s *session) over() (cause error, over bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed, s.failed != nil || s.gone != nil
 }
 
 // RoundTrip implements protocol.Session. Errors are *protocol.Error, *protocol.BrokenError, *protocol.ResetError, *protocol.BodyError or the
 // cause of ctx. The response is the caller's until its Release.
 func (s *session) RoundTrip(ctx context.Context, r *message.Request) (*message.Response, error) {
 	x := s.cl.call(s, ctx, r)
-	err := x.begin(r)
+	var err error
+	if x.wantsWebSocket() {
+		err = s.awaitSettings(ctx)
+	}
+	if err == nil {
+		err = x.begin(r)
+	}
 	if err == nil {
 		err = x.exchange(r)
 	}
 	if err != nil {
+		if cause, over := s.over(); over {
+			s.depart(cause) // before the request is made again: it must not come back to this session
+		}
 		x.abandon(err)
 		return nil, err
 	}
 	return &x.resp, nil
+}
+
+// awaitSettings blocks until the server's SETTINGS have come, the connection has ended, or the time for that is up: only they say whether
+// the server takes extended CONNECT (RFC 8441 section 3).
+func (s *session) awaitSettings(ctx context.Context) error {
+	select {
+	case <-s.ready:
+		return nil
+	default:
+	}
+	late := time.NewTimer(s.cl.o.SettingsTimeout)
+	defer late.Stop()
+	select {
+	case <-s.ready:
+		return nil
+	case <-late.C:
+		return errNoSettingsYet
+	case <-ctx.Done():
+		return scope.Cause(ctx)
+	}
+}
+
+// isReady lets those go on that wait in awaitSettings. Only the reader's goroutine calls it.
+func (s *session) isReady() {
+	select {
+	case <-s.ready:
+	default:
+		close(s.ready)
+	}
 }
 
 // head implements side: the head of a response, or trailers.
@@ -210,22 +263,19 @@ func (s *session) ended(st *stream) { st.call.counts.ResponseDone = s.r.now }
 
 // goneAway implements side: streams that the server will not look at may be tried elsewhere.
 func (s *session) goneAway(last uint32, code Code) error {
+	var cause error
+	if code != CodeNo {
+		cause = &protocol.ResetError{Code: uint32(code)}
+	}
+	s.depart(cause) // first: what is refused below must not come back to this session
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for id, st := range s.table.all() {
 		if id > last {
 			st.cutOff = true
 			st.breakOff(&protocol.ResetError{Code: uint32(code), Refused: true})
 		}
 	}
-	if s.gone == nil {
-		s.gone = io.EOF
-	}
-	s.mu.Unlock()
-	var cause error
-	if code != CodeNo {
-		cause = &protocol.ResetError{Code: uint32(code)}
-	}
-	s.depart(cause)
 	return nil
 }
 
@@ -233,9 +283,11 @@ func (s *session) goneAway(last uint32, code Code) error {
 func (s *session) resized() {
 	s.mu.Lock()
 	limit := int(min(s.o.MaxStreams, s.peerStreams))
-	changed := limit != s.limit
+	changed := limit != s.limit || !s.settled
+	s.settled = true
 	s.limit = limit
 	s.mu.Unlock()
+	s.isReady()
 	if changed {
 		s.owner.Resized(s)
 	}

@@ -188,6 +188,12 @@ func (s *stream) consumed(n int) {
 	if !m.eager {
 		m.consumed(n)
 	}
+	s.replenish(n)
+}
+
+// replenish notes that n bytes need no more room of the stream's, and tells the peer now and then. mu is held.
+func (s *stream) replenish(n int) {
+	m := s.m
 	if s.ended || s.dead != nil || !s.listed || s.shut != nil {
 		return
 	}

@@ -5,10 +5,8 @@ package e2e
 import (
 	"context"
 	"crypto/tls"
-	bytesof "encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -46,111 +44,12 @@ func chatConfig(listen, admin, upstream string, own, generation int) string {
 	return strings.ReplaceAll(yaml, `{{listen "main"}}`, address(listen))
 }
 
-// writeMessage and readMessage frame messages as gRPC does.
-func writeMessage(w io.Writer, text string) error {
-	_, err := w.Write(append(bytesof.BigEndian.AppendUint32([]byte{0}, uint32(len(text))), text...))
-	return err
-}
-
-func readMessage(r io.Reader) (string, error) {
-	var head [5]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return "", err
-	}
-	text := make([]byte, bytesof.BigEndian.Uint32(head[1:]))
-	_, err := io.ReadFull(r, text)
-	return string(text), err
-}
-
-// An echoer is a gRPC service on net/http that sends each message back.
-type echoer struct{ streams, messages, broken atomic.Int64 }
-
-func (e *echoer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	e.streams.Add(1)
-	w.Header().Set("content-type", "application/grpc")
-	w.Header().Set("trailer", "grpc-status")
-	_ = http.NewResponseController(w).Flush() // an error is the next call's, too
-	for {
-		text, err := readMessage(r.Body)
-		if errors.Is(err, io.EOF) {
-			w.Header().Set("grpc-status", "0")
-			return
-		}
-		if err == nil {
-			e.messages.Add(1)
-			err = writeMessage(w, text)
-		}
-		if err == nil {
-			err = http.NewResponseController(w).Flush()
-		}
-		if err != nil {
-			e.broken.Add(1)
-			return
-		}
-	}
-}
-
-// A call is a bidirectional stream of a client.
-type call struct {
-	resp *http.Response
-	send *io.PipeWriter
-}
-
-// open begins a call.
-func open(t *testing.T, c *http.Client, addr string) *call {
-	t.Helper()
-	body, send := io.Pipe()
-	r, err := http.NewRequest(http.MethodPost, "http://"+addr+"/pkg.Service/Chat", body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("content-type", "application/grpc")
-	r.Header.Set("te", "trailers")
-	resp, err := c.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = resp.Body.Close() }) // read to its end where the test passes
-	if resp.StatusCode != http.StatusOK {
-		t.Fatal(resp.Status)
-	}
-	return &call{resp, send}
-}
-
-// exchange sends a message and expects it back, within a second.
-func (c *call) exchange(text string) error {
-	begin := time.Now()
-	if err := writeMessage(c.send, text); err != nil {
-		return err
-	}
-	got, err := readMessage(c.resp.Body)
-	if err == nil && got != text {
-		err = fmt.Errorf("%q came back as %q", text, got)
-	}
-	if took := time.Since(begin); err == nil && took >= time.Second {
-		err = fmt.Errorf("%q took %v there and back", text, took)
-	}
-	return err
-}
-
-// end ends the call in order.
-func (c *call) end() error {
-	if err := c.send.Close(); err != nil {
-		return err
-	}
-	rest, err := io.ReadAll(c.resp.Body)
-	if err == nil && (len(rest) > 0 || c.resp.Trailer.Get("grpc-status") != "0") {
-		err = fmt.Errorf("the stream ends with %q and trailers %v", rest, c.resp.Trailer)
-	}
-	return err
-}
-
 // talk has a message a second on the call until stop is closed, then tells how many.
 func (c *call) talk(stop <-chan struct{}) (messages int, err error) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		if err := c.exchange(fmt.Sprint("message ", messages)); err != nil {
+		if err := c.exchange(fmt.Sprint("message ", messages), time.Second); err != nil {
 			return messages, fmt.Errorf("message %d: %w", messages, err)
 		}
 		messages++
@@ -190,7 +89,7 @@ func TestSoakGRPCStreamSurvivesReloads(t *testing.T) {
 	transport := &http2.Transport{AllowHTTP: true, DialTLSContext: dial}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
-	first := open(t, client, listen)
+	first := open(t, client, "http://"+listen)
 	stop, over := make(chan struct{}), make(chan error, 1)
 	messages := 0
 	go func() { // ends with stop, or with the stream
@@ -222,8 +121,8 @@ func TestSoakGRPCStreamSurvivesReloads(t *testing.T) {
 	if err := <-over; err != nil {
 		t.Fatal(err)
 	}
-	second := open(t, client, listen)
-	for _, err := range []error{second.exchange("one more"), first.exchange("the last"), second.end(), first.end()} {
+	second := open(t, client, "http://"+listen)
+	for _, err := range []error{second.exchange("one more", time.Second), first.exchange("the last", time.Second), second.end(), first.end()} {
 		if err != nil {
 			t.Error(err)
 		}

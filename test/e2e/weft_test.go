@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -188,7 +190,13 @@ func serve(t *testing.T, h http.Handler) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &http.Server{Handler: h, ReadHeaderTimeout: patience}
+	return serveOn(t, ln, h)
+}
+
+// serveOn is serve on a listener, which it closes. Where that shows certificates and agrees on HTTP/2 it speaks that, too.
+func serveOn(t *testing.T, ln net.Listener, h http.Handler) string {
+	t.Helper()
+	s := &http.Server{Handler: h, ReadHeaderTimeout: patience, ErrorLog: log.New(io.Discard, "", 0)}
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ln) }() // ends with Close
 	t.Cleanup(func() {

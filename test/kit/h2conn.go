@@ -206,6 +206,19 @@ func (h *H2) Leaving() bool {
 	return len(h.seen.GoAways) > 0 || h.seen.End != nil
 }
 
+// TurnedAway reports whether the stream that a client opened last, and that has failed, is known not to have been served, and may be
+// tried again on another connection: the peer's last GOAWAY, which it has crossed, excludes it (RFC 9113 section 6.8), or the peer
+// never sent a frame.
+func (h *H2) TurnedAway() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.seen.Frames) == 0 {
+		return true
+	}
+	n := len(h.seen.GoAways)
+	return n > 0 && h.seen.GoAways[n-1].Last+2 < h.next
+}
+
 // Leave takes no more streams of the peer's than there are now: it says so in a GOAWAY, ignores those that come after it, and closes the
 // connection when all are over.
 func (h *H2) Leave() error {

@@ -8,6 +8,8 @@ import (
 	"hash"
 	"io"
 	"os"
+	"syscall"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
@@ -149,12 +151,16 @@ func (s *Store) read(src *corev3.DataSource) ([]byte, error) {
 	return nil, errors.New("the data source is empty: it wants a filename, inline_string, inline_bytes or environment_variable")
 }
 
+// readWait is how long a file that is none, but a pipe, may take.
+const readWait = 5 * time.Second
+
 func readFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // else a pipe is waited for that nobody writes to
 	if err != nil {
 		return nil, fmt.Errorf("cannot be read: %w", err)
 	}
 	defer func() { _ = f.Close() }()
+	_ = f.SetReadDeadline(time.Now().Add(readWait)) // which files have none of
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("cannot be read: %w", err)

@@ -121,11 +121,12 @@ func parseKeyPair(in *inputs) (*KeyPair, error) {
 		return nil, faultf(field, "", "Failed to load certificate chain from %s, %v", in.parts[source].name(), err)
 	}
 	if !matches(key, chain[0]) {
+		name := in.parts[source].name()
 		if source == partChain {
-			field = "private_key"
+			field, name = "private_key", in.parts[partKey].name()
 		}
 		return nil, faultf(field, "the key has to be that of the first certificate of the chain",
-			"Failed to load private key from %s, Cause: KEY_VALUES_MISMATCH: it is not the key of the certificate %q", in.parts[source].name(), chain[0].Subject)
+			"Failed to load private key from %s, Cause: KEY_VALUES_MISMATCH: it is not the key of the certificate %q", name, chain[0].Subject)
 	}
 	k := &KeyPair{
 		Certificate: tls.Certificate{PrivateKey: key, Leaf: chain[0]},

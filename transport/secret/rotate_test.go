@@ -209,6 +209,11 @@ func TestBadFilesLeaveTheLastValue(t *testing.T) {
 	if slot.Load() != before {
 		t.Error("the value has changed")
 	}
+	write(t, name, a.PEM())
+	eventually(t, "that all is well is logged", func() bool { return r.log.count("has not changed") > 0 })
+	if n := r.log.count("has not changed"); n != 1 || slot.Load() != before {
+		t.Errorf("logged %d times, or the value has changed", n)
+	}
 	write(t, name, b.PEM())
 	eventually(t, "the new authority", func() bool { return slot.Load().Roots[0].Equal(b.Certificate()) })
 }

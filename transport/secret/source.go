@@ -68,7 +68,10 @@ func (s *source[T]) refreshLocked() bool {
 	in, signed, err := s.store.readAll(pl.parts, pl.salt)
 	s.signed = signed
 	if err == nil && in.sum == s.sum {
-		s.complaint = ""
+		if s.complaint != "" {
+			s.complaint = ""
+			s.store.well(s.id, s.at)
+		}
 		return true
 	}
 	var value *T

@@ -208,10 +208,24 @@ func (s *Store) reloaded(i id, at resource.Path, notes []fault) {
 	if s.ok != nil {
 		s.ok.Inc()
 	}
-	s.log.Info("secret reloaded", "secret", i.name, "path", string(at))
+	s.log.Info("secret reloaded", about(i, at)...)
 	for _, n := range notes {
-		s.log.Warn("secret: "+n.text, "secret", i.name, "path", string(path(at, n.field)))
+		s.log.Warn("secret: "+n.text, about(i, path(at, n.field))...)
 	}
+}
+
+// well notes that a secret which could not be reloaded has the value again that is in use.
+func (s *Store) well(i id, at resource.Path) {
+	s.log.Info("secret can be loaded again; it has not changed", about(i, at)...)
+}
+
+// about is what the log says of which secret it is, and perhaps of what is wrong with it.
+func about(i id, at resource.Path, more ...any) []any {
+	out := []any{"path", string(at)}
+	if i.name != "" {
+		out = append(out, "secret", i.name)
+	}
+	return append(out, more...)
 }
 
 // failed notes that a secret cannot have another value.
@@ -224,5 +238,5 @@ func (s *Store) failed(i id, at resource.Path, err error) {
 		}
 	}
 	f := asFault(err)
-	s.log.Warn("secret cannot be reloaded; its last value stays in use", "secret", i.name, "path", string(path(at, f.field)), "error", f.text)
+	s.log.Warn("secret cannot be reloaded; its last value stays in use", about(i, path(at, f.field), "error", f.text)...)
 }

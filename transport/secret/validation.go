@@ -2,6 +2,7 @@ package secret
 
 import (
 	"crypto/x509"
+	"errors"
 
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
@@ -62,7 +63,7 @@ func (s *Store) buildValidation(m *tlsv3.CertificateValidationContext, custom *s
 	if m.GetTrustedCa() != nil {
 		a, err := s.anchorsOf(in.data[partCA])
 		if err == nil && len(a.certs) == 0 {
-			err = noBlock(nil, "certificate")
+			err = errors.New("it has revocation lists (X509 CRL) only")
 		}
 		if err != nil {
 			return nil, faultf("trusted_ca", "it wants PEM: CERTIFICATE blocks", "Failed to load trusted CA certificates from %s: %v", v.Source, err)
@@ -79,7 +80,7 @@ func (s *Store) buildValidation(m *tlsv3.CertificateValidationContext, custom *s
 		name := in.parts[partCRL].name()
 		a, err := s.anchorsOf(in.data[partCRL])
 		if err == nil && len(a.crls) == 0 {
-			err = noBlock(nil, "revocation list")
+			err = errors.New("it has certificates only: there is no revocation list in it")
 		}
 		if err != nil {
 			return nil, faultf("crl", "it wants PEM: X509 CRL blocks", "Failed to load CRL from %s: %v", name, err)

@@ -2,6 +2,8 @@ package secret
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -121,6 +123,22 @@ func named[T any](v *View, kind Kind, ref *tlsv3.SdsSecretConfig, at resource.Pa
 	return src.slot
 }
 
+// names lists the static secrets of a kind, for hints; "" for none, or too many.
+func (v *View) names(kind Kind) string {
+	var all []string
+	for name, st := range v.statics {
+		if st.id.kind == kind {
+			all = append(all, name)
+		}
+	}
+	const most = 8
+	if len(all) > most {
+		return ""
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", ")
+}
+
 // find is the static secret that a place names, nil after reporting that there is none of that kind.
 func (v *View) find(r Ref, p *resource.Problems) *Static {
 	at := r.Path.Field("name")
@@ -133,6 +151,8 @@ func (v *View) find(r Ref, p *resource.Problems) *Static {
 		hint := "define it under static_resources.secrets"
 		if v.broken[r.Name] {
 			hint = "it is defined, and has errors of its own"
+		} else if names := v.names(r.Kind); names != "" {
+			hint += "; there are " + names
 		}
 		p.Errorf(at, hint, "unknown secret %q", r.Name)
 		return nil

@@ -73,7 +73,7 @@ func TestNamesOfSecrets(t *testing.T) {
 		ref            *tlsv3.SdsSecretConfig
 		at, text, hint string
 	}{
-		{ref("other"), "r.name", `unknown secret "other"`, "define it under static_resources.secrets"},
+		{ref("other"), "r.name", `unknown secret "other"`, "define it under static_resources.secrets; there are cert"},
 		{ref("bad"), "r.name", `unknown secret "bad"`, "it is defined, and has errors of its own"},
 		{ref("ca"), "r.name", `secret "ca" is a validation_context, not a tls_certificate`, "name a secret that has a tls_certificate"},
 		{ref(""), "r.name", "a secret needs a name", "name a secret under static_resources.secrets"},

@@ -79,7 +79,7 @@ func (c *client) Features() socket.Features { return socket.Features{Secure: tru
 func (c *client) Handshake(u *conn.Conn, o socket.Options) error {
 	info := u.Info()
 	a := attempt{c: c, sni: c.serverName(o), sans: o.SANs}
-	layer, err := a.run(u, c.protocols(o))
+	tc, err := a.run(u, c.protocols(o))
 	if err != nil {
 		if cause := u.Woken(); cause != nil {
 			return cause
@@ -87,7 +87,7 @@ func (c *client) Handshake(u *conn.Conn, o socket.Options) error {
 		info.TransportFailure = c.meters.failed(u.Lane, err)
 		return err
 	}
-	cs := layer.ConnectionState()
+	cs := tc.ConnectionState()
 	c.meters.succeeded(u.Lane, &cs)
 	var local *conn.Certificate
 	if a.shown || cs.DidResume && a.state.pair != nil {
@@ -95,7 +95,9 @@ func (c *client) Handshake(u *conn.Conn, o socket.Options) error {
 	}
 	info.TLS = describe(&cs, local, a.verified)
 	info.TLS.SNI = strings.ToLower(a.sni)
-	u.SetLayer(layer)
+	l := layer{tc}
+	l.Rest()
+	u.SetLayer(l)
 	return nil
 }
 
@@ -191,14 +193,14 @@ func (a *attempt) run(u *conn.Conn, alpn []string) (*tls.Conn, error) {
 		})
 		cfg.ClientSessionCache = keeper
 	}
-	layer := tls.Client(u.Wire(), cfg)
-	if err := layer.Handshake(); err != nil {
+	tc := tls.Client(u.Wire(), cfg)
+	if err := tc.Handshake(); err != nil {
 		return nil, err
 	}
 	if keeper != nil {
 		keeper.over.Store(true)
 	}
-	return layer, nil
+	return tc, nil
 }
 
 // show returns the certificate for a server that asks for one. Which authorities the server names does not matter, as in Envoy.

@@ -214,11 +214,21 @@ func dnsNameMatch(name, pattern string) bool {
 	return len(label) >= len(before)+len(after) && strings.HasPrefix(label, before) && strings.HasSuffix(label, after)
 }
 
-// listSANs is how Envoy's errors name a certificate's names.
+// mostListed bounds what an error says of a certificate's names, of which a peer may send very many. In bytes.
+const mostListed = 1 << 10
+
+// listSANs is how Envoy's errors name a certificate's names, as far as there is room.
 func listSANs(names []san) string {
-	values := make([]string, len(names))
+	var b strings.Builder
 	for i := range names {
-		values[i] = names[i].value
+		if b.Len()+len(names[i].value) > mostListed {
+			b.WriteString("...")
+			break
+		}
+		b.WriteString(names[i].value)
+		if i+1 < len(names) {
+			b.WriteString(", ")
+		}
 	}
-	return strings.Join(values, ", ")
+	return b.String()
 }

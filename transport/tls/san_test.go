@@ -4,6 +4,8 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -38,4 +40,24 @@ func FuzzSANs(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestNoNameIsNoName(t *testing.T) {
+	chain := []*x509.Certificate{issue(t, nil, wish{dns: []string{"a.example", ""}, email: []string{""}}).x509}
+	if ok, err := noTrust.verify(chain, &demand{sans: []string{""}}); ok || err == nil {
+		t.Error("a certificate is good for nobody in particular")
+	}
+}
+
+func TestErrorsListNotEveryName(t *testing.T) {
+	var names []string
+	for i := range 500 {
+		names = append(names, fmt.Sprintf("name-%d.example", i))
+	}
+	chain := []*x509.Certificate{issue(t, nil, wish{dns: names}).x509}
+	_, err := noTrust.verify(chain, &demand{sans: []string{"other.example"}})
+	if err == nil || len(err.Error()) > mostListed+200 || !strings.Contains(err.Error(), "name-0.example, name-1.example, ") ||
+		!strings.HasSuffix(err.Error(), ", ...]") {
+		t.Error(err)
+	}
 }

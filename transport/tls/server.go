@@ -127,7 +127,9 @@ func (s *Server) Handshake(c *conn.Conn) error {
 		c.Info().TransportFailure = s.common.meters.failed(c.Lane, err)
 		return fmt.Errorf("TLS handshake: %w", err)
 	}
-	c.SetLayer(tc)
+	l := layer{tc}
+	l.Rest()
+	c.SetLayer(l)
 	cs := tc.ConnectionState()
 	s.common.meters.succeeded(c.Lane, &cs)
 	info := c.Info()

@@ -41,7 +41,7 @@ func Support() resource.Support {
 		pkg + "CertificateValidationContext": resource.Names("trusted_ca system_root_certs watched_directory verify_certificate_spki "+
 			"verify_certificate_hash match_typed_subject_alt_names match_subject_alt_names crl allow_expired_certificate "+
 			"trust_chain_verification only_verify_leaf_cert_crl max_verify_depth suppress_client_ca_list").
-			YesBut("custom_validator_config", "envoy.tls.cert_validator.spiffe").
+			YesBut("custom_validator_config", "envoy.tls.cert_validator.spiffe; beside it no crl, max_verify_depth and pins, which it would ignore").
 			No("ca_certificate_provider_instance", "use trusted_ca").
 			No("require_signed_certificate_timestamp", ""),
 		pkg + "CertificateValidationContext.SystemRootCerts": resource.Fields{},

@@ -21,9 +21,7 @@ type sessionContext [16]byte
 func newSessionContext(certs []*certificate, v *verifier, required bool) sessionContext {
 	h := sha256.New()
 	for _, c := range certs {
-		for _, name := range c.pair.Names {
-			digest(h, []byte(name))
-		}
+		digestNames(h, c.pair)
 	}
 	if required {
 		digest(h, []byte("required"))
@@ -39,6 +37,23 @@ func newSessionContext(certs []*certificate, v *verifier, required bool) session
 		}
 	}
 	return sessionContext(h.Sum(nil))
+}
+
+// digestNames adds whom a certificate is for: all its names, or where it has none the certificate.
+func digestNames(h hash.Hash, pair *secret.KeyPair) {
+	leaf := pair.Certificate.Leaf
+	for _, name := range pair.Names {
+		digest(h, []byte(name))
+	}
+	for _, u := range leaf.URIs {
+		digest(h, []byte(u.String()))
+	}
+	for _, ip := range leaf.IPAddresses {
+		digest(h, ip)
+	}
+	if len(pair.Names)+len(leaf.URIs)+len(leaf.IPAddresses) == 0 {
+		digest(h, leaf.Raw)
+	}
 }
 
 // digest adds b with its length.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/tls"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -181,6 +182,26 @@ func TestASessionOfAnotherContextIsNotResumed(t *testing.T) {
 		again(t, "there", from, cfg, true)
 		if o := again(t, "here", to, cfg, false); !o.info.TLS.Verified {
 			t.Error("not verified")
+		}
+	}
+}
+
+func TestASessionWithAnotherServerIsNotResumed(t *testing.T) {
+	keys := &tlsv3.DownstreamTlsContext_SessionTicketKeys{SessionTicketKeys: &tlsv3.TlsSessionTicketKeys{Keys: ticketKeys(t, 1)}}
+	for _, w := range [][2]wish{
+		{{dns: []string{"a.example"}}, {dns: []string{"b.example"}}},
+		{{uri: "spiffe://td/a"}, {uri: "spiffe://td/b"}},
+		{{name: "same", uri: "spiffe://td/a"}, {name: "same", uri: "spiffe://td/b"}},
+		{{ip: "10.0.0.1"}, {ip: "10.0.0.2"}},
+		{{}, {}}, // nobody in particular
+	} {
+		for _, v := range both {
+			from, _ := serve(t, &tlsv3.DownstreamTlsContext{SessionTicketKeysType: keys}, issue(t, nil, w[0]))
+			to, _ := serve(t, &tlsv3.DownstreamTlsContext{SessionTicketKeysType: keys}, issue(t, nil, w[1]))
+			cfg := returning(v, issue(t, nil, wish{name: "client"}))
+			again(t, "first", from, cfg, false)
+			again(t, "there", from, cfg, true)
+			again(t, fmt.Sprint("another server ", w), to, cfg, false)
 		}
 	}
 }

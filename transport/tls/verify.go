@@ -178,6 +178,9 @@ func (v *verifier) checkNames(x *x509.Certificate, d *demand) (checked bool, err
 
 // sanListed reports whether a name is one of those wanted.
 func sanListed(s san, wanted []string) bool {
+	if s.value == "" {
+		return false
+	}
 	if s.kind == tlsv3.SubjectAltNameMatcher_DNS {
 		return slices.ContainsFunc(wanted, func(w string) bool { return dnsNameMatch(w, s.value) })
 	}

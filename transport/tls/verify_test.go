@@ -8,6 +8,7 @@ import (
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -306,6 +307,33 @@ func TestRevocation(t *testing.T) {
 	}
 }
 
+func TestSPIFFEIgnoresNoRestriction(t *testing.T) {
+	root := authority(t, "root")
+	cfg, err := anypb.New(&tlsv3.SPIFFECertValidatorConfig{TrustDomains: []*tlsv3.SPIFFECertValidatorConfig_TrustDomain{
+		{Name: "a.test", TrustBundle: inline(root.pem())}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for field, m := range map[string]*tlsv3.CertificateValidationContext{
+		"verify_certificate_hash": {VerifyCertificateHash: []string{strings.Repeat("00", 32)}},
+		"verify_certificate_spki": {VerifyCertificateSpki: []string{strings.Repeat("A", 43) + "="}},
+		"max_verify_depth":        {MaxVerifyDepth: wrapperspb.UInt32(1)},
+		"crl":                     {Crl: inline(root.revoke(t, time.Hour, nil, 1))},
+		"match_typed_subject_alt_names": {MatchTypedSubjectAltNames: []*tlsv3.SubjectAltNameMatcher{
+			{SanType: tlsv3.SubjectAltNameMatcher_DNS, Matcher: exactly("a.test")}}},
+	} {
+		m.CustomValidatorConfig = &corev3.TypedExtensionConfig{Name: "envoy.tls.cert_validator.spiffe", TypedConfig: cfg}
+		r := newRig(t)
+		env := r.env()
+		_, _ = NewServer(env, &tlsv3.DownstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
+			TlsCertificates:       []*tlsv3.TlsCertificate{issue(t, nil, wish{name: "server"}).message(t)},
+			ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: m}}})
+		if text := fmt.Sprint(env.Problems.All()); !strings.Contains(text, field+": the SPIFFE validator") {
+			t.Errorf("%s: %s", field, text)
+		}
+	}
+}
+
 func TestSPIFFE(t *testing.T) {
 	a, b := authority(t, "a"), authority(t, "b")
 	cfg, err := anypb.New(&tlsv3.SPIFFECertValidatorConfig{TrustDomains: []*tlsv3.SPIFFECertValidatorConfig_TrustDomain{
@@ -322,6 +350,12 @@ func TestSPIFFE(t *testing.T) {
 	id := func(by *issued, uri string) *issued {
 		return issue(t, by, wish{name: "svid", uri: uri, dns: []string{"a.test"}})
 	}
+	// b's authority is trusted for b.test, and not for what else it writes into a certificate.
+	two, err := asn1.Marshal([]asn1.RawValue{{Class: 2, Tag: 6, Bytes: []byte("spiffe://b.test/one")}, {Class: 2, Tag: 6, Bytes: []byte("spiffe://a.test/one")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := issue(t, b, wish{name: "svid", extra: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: two}}})
 	old := issue(t, a, wish{name: "svid", uri: "spiffe://a.test/one", to: time.Now().Add(-time.Minute)})
 	for _, c := range []trial{
 		{"of one domain", v, false, id(a, "spiffe://a.test/one"), true, "", "", ""},
@@ -334,6 +368,8 @@ func TestSPIFFE(t *testing.T) {
 		{"none", v, false, nil, false, "fail_verify_no_cert", "", ""},
 		{"matched", matching, false, id(a, "spiffe://a.test/one"), true, "", "", ""},
 		{"not matched", matching, false, id(a, "spiffe://a.test/two"), false, "fail_verify_san", "SAN matcher", "bad certificate"},
+		{"of two domains", v, false, both, false, "fail_verify_error", "more than one URI SAN", "bad certificate"},
+		{"of two domains, matched", matching, false, both, false, "fail_verify_error", "more than one URI SAN", "bad certificate"},
 		{"expired", v, false, old, false, "fail_verify_error", "certificate has expired", "bad certificate"},
 		{"expired is allowed", expired, false, old, true, "", "", ""},
 	} {

@@ -185,6 +185,8 @@ type probe struct {
 	conn    *conn.Conn
 	session protocol.Session // HTTP and gRPC
 	spent   atomic.Bool      // the session takes no more requests
+
+	stop atomic.Pointer[context.CancelCauseFunc] // fails the check under way; nil: there is none
 }
 
 func (c *Checker) probe(target func() Target) *probe { return &probe{c: c, target: target} }

@@ -2,10 +2,12 @@ package health
 
 import (
 	"encoding/hex"
+	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"golang.org/x/net/http/httpguts"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/weftproxy/weft/resource"
@@ -117,7 +119,8 @@ func Compile(m *corev3.HealthCheck, at resource.Path, p *resource.Problems) *Con
 		}
 	case m.GetGrpcHealthCheck() != nil:
 		g := m.GetGrpcHealthCheck()
-		c.GRPC = &GRPC{Service: g.GetServiceName(), Authority: g.GetAuthority(), Metadata: fields(g.GetInitialMetadata())}
+		c.GRPC = &GRPC{Service: g.GetServiceName(), Authority: g.GetAuthority(),
+			Metadata: fields(g.GetInitialMetadata(), at.Field("grpc_health_check").Field("initial_metadata"), p)}
 	default:
 		p.Errorf(at, "http_health_check, tcp_health_check or grpc_health_check", "no kind of check is given")
 	}
@@ -133,7 +136,7 @@ func or(d *durationpb.Duration, other time.Duration) time.Duration {
 
 func compileHTTP(m *corev3.HealthCheck_HttpHealthCheck, at resource.Path, p *resource.Problems) *HTTP {
 	h := &HTTP{HTTP2: m.GetCodecClientType() == typev3.CodecClientType_HTTP2, Negotiated: m.GetUseAlpnProtocol(),
-		Add: fields(m.GetRequestHeadersToAdd()), Host: m.GetHost(), Path: m.GetPath(), Method: "GET",
+		Add: fields(m.GetRequestHeadersToAdd(), at.Field("request_headers_to_add"), p), Host: m.GetHost(), Path: m.GetPath(), Method: "GET",
 		Remove: m.GetRequestHeadersToRemove(), BufferSize: 1024,
 		Receive: payloads(m.GetReceive(), at.Field("receive"), p)}
 	if h.Path == "" {
@@ -158,16 +161,35 @@ func compileHTTP(m *corev3.HealthCheck_HttpHealthCheck, at resource.Path, p *res
 }
 
 // fields compiles header fields to send.
-func fields(all []*corev3.HeaderValueOption) []Field {
+func fields(all []*corev3.HeaderValueOption, at resource.Path, p *resource.Problems) []Field {
 	var out []Field
-	for _, f := range all {
+	for i, f := range all {
 		add := f.GetAppendAction() == corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
 		if f.GetAppend() != nil {
 			add = f.GetAppend().GetValue()
 		}
-		out = append(out, Field{f.GetHeader().GetKey(), f.GetHeader().GetValue(), add})
+		header, key := f.GetHeader(), f.GetHeader().GetKey()
+		text, field := header.GetValue(), "value"
+		if text == "" {
+			text, field = string(header.GetRawValue()), "raw_value"
+		}
+		value, ok := literal(text)
+		if !ok {
+			p.Errorf(at.Index(i).Field("header").Field(field), "text, in which %% stands for a percent sign",
+				"format operators are not supported in health checks: %q", text)
+		}
+		if !httpguts.ValidHeaderFieldName(key) && key != ":authority" {
+			p.Errorf(at.Index(i).Field("header").Field("key"), "letters, digits and dashes", "not the name of a header: %q", key)
+		}
+		out = append(out, Field{key, value, add})
 	}
 	return out
+}
+
+// literal returns the text that a format stands for; ok is false where it has operators.
+func literal(format string) (text string, ok bool) {
+	text = strings.ReplaceAll(format, "%%", "%")
+	return text, strings.Count(format, "%") == 2*strings.Count(text, "%")
 }
 
 func ranges(all []*typev3.Int64Range, at resource.Path, p *resource.Problems) []Range {

@@ -2,8 +2,10 @@ package health
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/weftproxy/weft/message"
 	"github.com/weftproxy/weft/protocol"
@@ -18,11 +20,24 @@ func (p *probe) Freed(protocol.Session) {}
 // Resized implements protocol.Owner.
 func (p *probe) Resized(protocol.Session) {}
 
-// Gone implements protocol.Owner. A check that is under way goes on.
-func (p *probe) Gone(protocol.Session, error) { p.spent.Store(true) }
+// Gone implements protocol.Owner. A check that is under way goes on, unless the server says that the connection ends because of an error: as
+// with Envoy the check fails then, and the next one gets a new connection.
+func (p *probe) Gone(_ protocol.Session, cause error) {
+	p.spent.Store(true)
+	var fault *protocol.ResetError
+	if stop := p.stop.Load(); stop != nil && errors.As(cause, &fault) {
+		(*stop)(cause)
+	}
+}
 
 // ask checks by a request, whose response judge reads.
 func (p *probe) ask(ctx context.Context, r *message.Request, judge func(*message.Response) outcome) outcome {
+	check, stop := context.WithCancelCause(ctx)
+	p.stop.Store(&stop)
+	defer func() {
+		p.stop.Store(nil)
+		stop(nil)
+	}()
 	if p.session == nil {
 		s, err := p.c.Client.Open(ctx, p.conn, p)
 		if err != nil {
@@ -30,7 +45,7 @@ func (p *probe) ask(ctx context.Context, r *message.Request, judge func(*message
 		}
 		p.session = s
 	}
-	resp, err := p.session.RoundTrip(ctx, r)
+	resp, err := p.session.RoundTrip(check, r)
 	if err != nil {
 		return outcome{err: err, network: true}
 	}
@@ -68,7 +83,7 @@ func (p *probe) authority(t Target, configured string) string {
 func add(r *message.Request, fields []Field) {
 	for _, f := range fields {
 		switch {
-		case f.Name == ":authority" || f.Name == "host":
+		case f.Name == ":authority" || strings.EqualFold(f.Name, "host"):
 			r.Authority = f.Value
 		case f.Append:
 			r.Header.Add(f.Name, f.Value)

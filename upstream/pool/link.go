@@ -31,6 +31,7 @@ type link struct {
 	usable  bool  // counted in band.usable
 	closing bool  // takes no more streams, is ended with its last
 	gone    bool  // the session has said so
+	told    bool  // the host has said how many streams there may be
 	settled bool  // its account is closed
 	dead    bool  // ended: not in pool.live any more
 	why     error // what the session is closed with
@@ -157,6 +158,7 @@ func (p *Pool) lastOut(l *link) {
 func (l *link) Resized(protocol.Session) {
 	p := l.pool
 	p.mu.Lock()
+	l.told = true
 	if l.tracked && l.shared && !l.dead { // before it is tracked only open knows what it is
 		p.resize(l)
 		if !l.closing {
@@ -177,8 +179,13 @@ func (p *Pool) resize(l *link) {
 	if most := p.o.MaxStreams; most > 0 {
 		streams = min(streams, most)
 	}
+	if l.told || p.usual == 0 {
+		p.usual = max(streams, 1)
+	}
+	if !l.told { // what the host allowed elsewhere it will allow here: more would be refused
+		streams = min(streams, p.usual)
+	}
 	l.most = streams
-	p.usual = max(streams, 1)
 }
 
 // Gone implements protocol.Owner. A nil cause means that the peer wants no more, and is no failure.

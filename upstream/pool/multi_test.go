@@ -271,6 +271,27 @@ func TestDialsCountOnWhatTheHostAllowedBefore(t *testing.T) {
 	})
 }
 
+// Until a host says how many streams it allows on a new connection it gets no more than it allowed on the last: it would refuse them.
+func TestANewConnectionBeginsWithWhatTheHostAllowedBefore(t *testing.T) {
+	inBubble(t, multi(100, nil), func(t *testing.T, r *rig) {
+		first := r.acquire()
+		session(first).resize(2)
+		session(first).owner.Gone(session(first), nil)
+		first.Release()
+		all := r.acquireAll(5)
+		for s, n := range load(all) {
+			if n > 2 {
+				t.Errorf("a new session got %d streams", n)
+			}
+			s.resize(100)
+		}
+		r.expect("connections", r.stats.CxTotal.Value(), 4)
+		more := r.acquireAll(50)
+		r.expect("connections, when more is allowed", r.stats.CxTotal.Value(), 4)
+		finishAll(append(all, more...))
+	})
+}
+
 func TestSettingsThatComeBeforeTheSessionIsTheirs(t *testing.T) {
 	inBubble(t, multi(0, func(o *Options, r *rig) {
 		o.Client = fakeClient{streams: func() int { return 100 }, opened: func(s *fakeSession) { s.resize(2) }}

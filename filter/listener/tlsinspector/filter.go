@@ -34,7 +34,7 @@ func Support() resource.Support {
 	return resource.Support{
 		"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector": resource.Names("enable_ja3_fingerprinting enable_ja4_fingerprinting").
 			Yes("close_connection_on_client_hello_parsing_errors").
-			YesBut("max_client_hello_size", "up to 64 KiB").
+			YesBut("max_client_hello_size", "at most 16 KiB, which is the default").
 			NoEffect("initial_read_buffer_size", "the connection's buffer has 16 KiB and grows when a ClientHello needs it"),
 	}
 }
@@ -137,10 +137,12 @@ func (f *Filter) decide(st *Stats, c *conn.Conn, s *scanner, v verdict) error {
 		st.Processed.Record(uint64(s.limit))
 		st.TooLarge.Inc()
 		fail(c.Info(), "ClientHelloTooLarge")
+		c.Info().TransportFailure = "ClientHelloTooLarge"
 		return errTooLarge
 	}
 	st.Processed.Record(uint64(min(len(c.Buffered()), s.at+recordHeader)))
 	if f.strict {
+		c.Info().TransportFailure = "ClientHelloNotDetected"
 		return errNotTLS
 	}
 	st.NotFound.Inc()

@@ -156,7 +156,7 @@ func TestTheLimitIsKept(t *testing.T) {
 			wait := send(client, in, 1<<20)
 			err := f.Inspect(context.Background(), c)
 			if tt.large {
-				if err != errTooLarge || c.Info().Metadata[name]["failure_reason"] != "ClientHelloTooLarge" {
+				if err != errTooLarge || c.Info().Metadata[name]["failure_reason"] != "ClientHelloTooLarge" || c.Info().TransportFailure != "ClientHelloTooLarge" {
 					t.Errorf("%v, %v", err, c.Info().Metadata)
 				}
 				wantCounted(t, store, "client_hello_too_large")
@@ -186,11 +186,12 @@ func TestALimitBeyondTheLargestIsRefused(t *testing.T) {
 
 func TestAStrictFilterClosesWhatIsNotTLS(t *testing.T) {
 	f, store := build(t, &inspectorv3.TlsInspector{CloseConnectionOnClientHelloParsingErrors: true})
-	if err := f.Inspect(context.Background(), onTape([]byte("GET / HTTP/1.1\r\n\r\n"))); err != errNotTLS {
-		t.Error(err)
+	c := onTape([]byte("GET / HTTP/1.1\r\n\r\n"))
+	if err := f.Inspect(context.Background(), c); err != errNotTLS || c.Info().TransportFailure != "ClientHelloNotDetected" {
+		t.Errorf("%v, %q", err, c.Info().TransportFailure)
 	}
 	wantCounted(t, store, "")
-	c := onTape(helloOf(t, &tls.Config{ServerName: "example.com"}))
+	c = onTape(helloOf(t, &tls.Config{ServerName: "example.com"}))
 	if err := f.Inspect(context.Background(), c); err != nil || c.Info().ServerName != "example.com" {
 		t.Errorf("%v, %q", err, c.Info().ServerName)
 	}
