@@ -205,7 +205,7 @@ func TestProblemsOfSecretsHaveAPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	problems.Reset()
-	if err := Validate(o); err != nil || !strings.Contains(problems.String(), "warning: ") || !strings.Contains(problems.String(), "has expired") {
+	if err := Validate(o); err == nil || !strings.Contains(problems.String(), "error: ") || !strings.Contains(problems.String(), "has expired") {
 		t.Errorf("%v\n%s", err, &problems)
 	}
 }

@@ -138,26 +138,39 @@ func parseKeyPair(in *inputs) (*KeyPair, error) {
 	if err := k.staple(in); err != nil {
 		return nil, err
 	}
+	if err := timely(chain[0], field); err != nil {
+		return nil, err
+	}
 	k.warnTimes(in)
 	return k, nil
 }
 
-// warnTimes notes a certificate that is used at a time it is not for. Envoy takes it, and so do we: its time may come, and a proxy that does
-// not start helps nobody.
+// warnTimes notes what has expired while it was in use, and an OCSP response that has.
 func (k *KeyPair) warnTimes(in *inputs) {
-	field, now := in.parts[partChain].field, time.Now()
+	field := in.parts[partChain].field
 	if in.parts[partPKCS12].src != nil {
 		field = in.parts[partPKCS12].field
 	}
-	switch leaf := k.Certificate.Leaf; {
-	case now.After(leaf.NotAfter):
-		in.warn(field, "the certificate %q has expired at %s", leaf.Subject, leaf.NotAfter.Format(time.RFC3339))
-	case now.Before(leaf.NotBefore):
-		in.warn(field, "the certificate %q is not valid before %s", leaf.Subject, leaf.NotBefore.Format(time.RFC3339))
+	if err := timely(k.Certificate.Leaf, field); err != nil {
+		in.warn(field, "%s", asFault(err).text)
 	}
-	if !k.StapleEnds.IsZero() && now.After(k.StapleEnds) {
+	if !k.StapleEnds.IsZero() && time.Now().After(k.StapleEnds) {
 		in.warn("ocsp_staple", "the OCSP response has expired at %s", k.StapleEnds.Format(time.RFC3339))
 	}
+}
+
+// timely refuses a certificate that is read at a time it is not for: every client would. Envoy takes it. One that expires while it is in use is
+// kept, with a warning, since there is nothing better.
+func timely(leaf *x509.Certificate, field resource.Path) error {
+	switch now := time.Now(); {
+	case now.After(leaf.NotAfter):
+		return faultf(field, "renew it; this machine's clock says "+now.UTC().Format(time.RFC3339),
+			"the certificate %q has expired at %s", leaf.Subject, leaf.NotAfter.Format(time.RFC3339))
+	case now.Before(leaf.NotBefore):
+		return faultf(field, "this machine's clock says "+now.UTC().Format(time.RFC3339),
+			"the certificate %q is not valid before %s", leaf.Subject, leaf.NotBefore.Format(time.RFC3339))
+	}
+	return nil
 }
 
 // checkPublic refuses keys that Envoy does not take.

@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"github.com/weftproxy/weft/resource"
+	"github.com/weftproxy/weft/test/certs"
 )
 
 func TestAStoreWithoutFilesRunsInATestsOwnTime(t *testing.T) {
-	m := inlined(leaf("a"))
+	from := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // when bubbles begin
+	m := inlined(must(ca().Issue(certs.Request{Name: "a", NotBefore: from, NotAfter: from.AddDate(50, 0, 0)})))
 	synctest.Test(t, func(t *testing.T) {
 		s := NewStore(Options{})
 		ctx, cancel := context.WithCancel(t.Context())
