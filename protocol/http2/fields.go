@@ -54,12 +54,15 @@ func (r *reader) section(h *message.Header, block []byte, under Underscores, q *
 	return nil
 }
 
-// overflow decodes what is left of a section that is too large.
+// overflow decodes what is left of a section that is too large. One that was malformed before it was too large is malformed.
 func (r *reader) overflow(q *fieldSet) error {
 	r.m.stats.HeaderOverflow.Inc()
-	q.bad = errOverflow
-	if q.n > r.m.o.MaxHeaders {
+	switch {
+	case q.bad != nil:
+	case q.n > r.m.o.MaxHeaders:
 		q.bad = errTooMany
+	default:
+		q.bad = errOverflow
 	}
 	if _, err := r.dec.Skip(); err != nil {
 		return errCompression

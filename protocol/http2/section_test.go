@@ -54,3 +54,13 @@ func TestFatalRequestWithoutAWindowEndsAtOnce(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatIsMalformedBeforeItIsTooLargeIsMalformed(t *testing.T) {
+	s := start(t, ServerOptions{}, &handler{serve: echo}).greet()
+	s.head(1, true, append(s.get("/"), strings.Repeat("\x00\x00\x00", 4000)...)) // fields without a name (CVE-2019-9516)
+	tr, dec := newTranscript()
+	s.hear(tr, dec, func(tr *transcript) bool { return len(tr.goAways) > 0 })
+	if h := tr.streams[1]; h == nil || h.get(":status") != "400" || len(tr.goAways) != 1 || tr.goAways[0].ErrCode != http2.ErrCodeProtocol {
+		t.Errorf("answer %+v, GOAWAY %v", h, tr.goAways)
+	}
+}
