@@ -180,6 +180,13 @@ func (s *Scope) Arm(d Due, at int64) {
 // Extend moves a deadline that is set to a later time without looking at the timer.
 func (s *Scope) Extend(d Due, at int64) { s.due[d].Store(at) }
 
+// Disarm turns a deadline off. When it returns, nobody handles the deadline any more.
+func (s *Scope) Disarm(d Due) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.due[d].Store(0)
+}
+
 // Armed returns a deadline, 0 when it is off.
 func (s *Scope) Armed(d Due) int64 { return s.due[d].Load() }
 

@@ -281,6 +281,7 @@ func (v *serving) finish(st *stream, refused *protocol.Error) (again bool, err e
 	}
 	rest := !b.r.ended
 	if rest && !st.last {
+		v.scope.Disarm(scope.Peek) // which looks at the body
 		rest = !v.drain(b)
 	}
 	if !rest && !st.last {
