@@ -279,6 +279,7 @@ func TestUpdateKeepsConnectionsOfUnchangedChains(t *testing.T) {
 		for _, nc := range []net.Conn{kept, deaf, polite} {
 			say(t, nc, "before")
 		}
+		synctest.Wait() // the exchanges are over for the handlers, too
 		l.Update(b.compile(listen("127.0.0.1", 1000, extra, chains(port(1000, "echo"), chain("new", `"destinationPort": 1001`))), l.Config()))
 		say(t, polite, "the last exchange")
 		isClosed(t, polite)
