@@ -276,37 +276,3 @@ func (m *tap) Write(b []byte) (int, error) {
 	m.said.Write(b)
 	return m.Conn.Write(b)
 }
-
-// TestWhoNeverReadsIsClosed has a client that asks for much and reads nothing: the end of its connection waits for nobody.
-func TestWhoNeverReadsIsClosed(t *testing.T) {
-	lab := kit.New(t)
-	authority, err := certs.NewAuthority("root")
-	if err != nil {
-		t.Fatal(err)
-	}
-	lab.Origin("a", kit.HTTP1).Handle(func(st kit.Stream) {
-		if _, err := kit.Read(st); err == nil {
-			_ = kit.Respond(st, 200, strings.Repeat("x", 32<<20)) // it does not get rid of all of that
-		}
-	})
-	config := kit.HTTP{Manager: "stream_idle_timeout: 0.5s"}.YAML()
-	socket := tlsContext(t, issued(t, authority, certs.Request{DNS: []string{"a.example"}}), "", "")
-	weft := lab.Start(strings.Replace(config, "filter_chains:\n    - filters:", "filter_chains:\n    - transport_socket: "+socket+"\n      filters:", 1))
-	addr, err := weft.Addr("main")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := tls.Dial("tcp", addr, &tls.Config{ServerName: "a.example", RootCAs: authority.Pool()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = c.Close() }()
-	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nhost: a\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]int64{"http.main.downstream_rq_total": 1, "http.main.downstream_cx_active": 0} {
-		if err := weft.WaitStat(name, want); err != nil {
-			t.Error(err)
-		}
-	}
-}
