@@ -46,12 +46,14 @@ type Conn struct {
 	wp      [3][]byte // what writeFn has still to write
 	werr    error
 
-	mu    sync.Mutex
-	cause error // why the connection was woken; guarded by mu
-	woken atomic.Bool
+	mu         sync.Mutex
+	readCause  error       // why reads were woken; guarded by mu
+	writeCause error       // why writes were; guarded by mu
+	woken      atomic.Bool // there is a cause; stored with mu held
 
-	layer Layer // nil: what is on the socket is what is read and written
-	wire  *Wire // what the layer lies on; nil until there is to be one
+	layer Layer         // nil: what is on the socket is what is read and written
+	wire  *Wire         // what the layer lies on; nil until there is to be one
+	pulls atomic.Uint32 // how many reads through the layer have begun and ended; odd: one is under way
 
 	in, out atomic.Uint64 // bytes read and written, inside the layer
 	state   atomic.Uint32 // idle and draining bits
@@ -155,7 +157,7 @@ func (c *Conn) fill(try bool) error {
 func (c *Conn) readRaw(try bool) (int, error) {
 	c.try, c.rn, c.rerr = try, 0, nil
 	if err := c.raw.Read(c.readFn); err != nil {
-		return 0, c.wakeCause(err)
+		return 0, c.readError(err)
 	}
 	if c.rerr != nil {
 		return 0, c.rerr
@@ -255,7 +257,7 @@ func (c *Conn) fillPlain() error {
 	if err == nil {
 		err = io.ErrNoProgress
 	}
-	return c.wakeCause(err)
+	return c.readError(err)
 }
 
 func (c *Conn) readPlain(p []byte) (int, error) {
@@ -293,7 +295,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.readPlain(p)
 	c.in.Add(uint64(n))
 	if err != nil && err != io.EOF {
-		err = c.wakeCause(err)
+		err = c.readError(err)
 	}
 	return n, err
 }
@@ -336,7 +338,7 @@ func (c *Conn) Write3(p, q, r []byte) (int, error) {
 	c.wp = [3][]byte{}
 	c.out.Add(uint64(n))
 	if err != nil {
-		return n, c.wakeCause(err)
+		return n, c.writeError(err)
 	}
 	return n, c.werr
 }
@@ -380,7 +382,7 @@ func (c *Conn) writePlain(p, q, r []byte) (int, error) {
 		total += n
 		c.out.Add(uint64(n))
 		if err != nil {
-			return total, c.wakeCause(err)
+			return total, c.writeError(err)
 		}
 	}
 	return total, nil
@@ -407,7 +409,7 @@ func (c *Conn) AwaitPeer() error {
 	})
 	switch {
 	case err != nil:
-		return c.wakeCause(err)
+		return c.readError(err)
 	case errno != 0:
 		return c.opError("read", errno)
 	case n == 0:
@@ -431,7 +433,7 @@ func (c *Conn) Yield(times int) {
 func (c *Conn) CloseWrite() error {
 	if c.layer != nil {
 		if err := c.layer.CloseWrite(); err != nil {
-			return c.wakeCause(err)
+			return c.writeError(err)
 		}
 	}
 	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {

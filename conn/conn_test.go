@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -234,6 +236,67 @@ func TestWakeReadLeavesWritesAlone(t *testing.T) {
 	if _, err := io.ReadFull(far, make([]byte, 1)); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestWhoReadsRevivesNoWriter(t *testing.T) {
+	c, far := pair(t)
+	cause := errors.New("enough")
+	written, read := make(chan error), make(chan error)
+	go func() { _, err := c.Write(make([]byte, 64<<20)); written <- err }()
+	go func() {
+		err := c.Fill()
+		if revived := c.ReviveRead(); err != revived {
+			t.Errorf("Fill: %v, revived from %v", err, revived)
+		}
+		read <- err
+	}()
+	c.Wake(cause)
+	if err := <-read; err != cause {
+		t.Errorf("Fill: %v", err)
+	}
+	if err := <-written; err != cause || c.Woken() != cause {
+		t.Errorf("Write: %v, woken %v", err, c.Woken())
+	}
+	if c.ReviveRead() != nil {
+		t.Error("reads are revived twice")
+	}
+	send(t, far, "x")
+	if err := c.Fill(); err != nil {
+		t.Errorf("Fill after ReviveRead: %v", err)
+	}
+	c.WakeRead(cause)
+	c.Revive()
+	c.WakeRead(cause)
+	if c.ReviveRead() != cause || c.Woken() != nil {
+		t.Errorf("woken %v after ReviveRead", c.Woken())
+	}
+}
+
+func TestALimitEndsReadsAndWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := piped(t)
+		began := time.Now()
+		c.Limit(time.Second)
+		if _, err := c.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("Write: %v", err)
+		}
+		if err := c.Fill(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("Fill: %v", err)
+		}
+		if d := time.Since(began); d != time.Second {
+			t.Errorf("after %v", d)
+		}
+		cause := errors.New("enough")
+		c.Limit(0)
+		c.WakeRead(cause)
+		c.Limit(time.Second)
+		if err := c.Fill(); err != cause || time.Since(began) != time.Second {
+			t.Errorf("Fill of what was woken before: %v after %v", err, time.Since(began))
+		}
+		if _, err := c.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("Write while reads are woken: %v", err)
+		}
+	})
 }
 
 func TestDrainWakesOnlyAnIdleConnection(t *testing.T) {

@@ -182,7 +182,7 @@ func (w *Wire) Close() error { return nil }
 // pull reads through the layer, from the socket with the given descriptor, without waiting.
 func (c *Conn) pull(fd uintptr, p []byte) (int, error) {
 	c.wire.polled, c.wire.fd = true, fd
-	n, err := c.layer.Read(p)
+	n, err := c.readFromLayer(p)
 	c.wire.polled = false
 	if n > 0 {
 		return n, nil // an error comes again with the next read
@@ -195,11 +195,22 @@ func (c *Conn) pull(fd uintptr, p []byte) (int, error) {
 
 // pullPlain reads through the layer on what is not a socket.
 func (c *Conn) pullPlain(p []byte) (int, error) {
-	n, err := c.layer.Read(p)
+	n, err := c.readFromLayer(p)
 	if n > 0 {
 		return n, nil
 	}
 	return 0, err
+}
+
+// readFromLayer reads through the layer. Whoever wakes the read sees that it is under way, or is seen here.
+func (c *Conn) readFromLayer(p []byte) (int, error) {
+	at := c.pulls.Add(1)
+	if c.woken.Load() {
+		c.unblockLater(at)
+	}
+	n, err := c.layer.Read(p)
+	c.pulls.Add(1)
+	return n, err
 }
 
 // push writes through the layer: what fits one record as one, more with as few system calls as possible.
@@ -237,7 +248,7 @@ func (c *Conn) push(p, q, r []byte) (int, error) {
 func (c *Conn) pushed(n int, err error) (int, error) {
 	c.out.Add(uint64(n))
 	if err != nil {
-		err = c.wakeCause(err)
+		err = c.writeError(err)
 	}
 	return n, err
 }

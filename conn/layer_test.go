@@ -13,7 +13,9 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -307,6 +309,82 @@ func TestCloseDoesNotWaitForAPeerThatReadsNothing(t *testing.T) {
 	if d := time.Since(began); d > 2*time.Second {
 		t.Errorf("Close took %v", d)
 	}
+}
+
+// talker is a layer that has something to write when it is to read, as TLS does when the peer changes its keys, and says goodbye.
+type talker struct{ *Wire }
+
+func (l talker) Read(p []byte) (int, error) {
+	if _, err := l.Write([]byte("answer")); err != nil {
+		return 0, err
+	}
+	return l.Wire.Read(p)
+}
+
+func (l talker) CloseWrite() error {
+	_, err := l.Write([]byte("goodbye"))
+	return err
+}
+
+func TestAReadThatHasToWriteIsWoken(t *testing.T) {
+	for _, early := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			c, far := piped(t)
+			_ = far.SetDeadline(time.Time{})
+			c.SetLayer(talker{c.Wire()})
+			cause := errors.New("enough")
+			if early {
+				c.WakeRead(cause)
+			}
+			done := make(chan error)
+			go func() { done <- c.Fill() }() // nobody reads what it writes
+			synctest.Wait()
+			if !early {
+				c.WakeRead(cause)
+			}
+			if err := <-done; err != cause {
+				t.Errorf("early %v: %v", early, err)
+			}
+		})
+	}
+}
+
+func TestAWakeOfReadsLeavesWritesAloneOnceTheReadIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, far := piped(t)
+		_ = far.SetDeadline(time.Time{})
+		c.SetLayer(talker{c.Wire()})
+		cause := errors.New("enough")
+		done := make(chan error)
+		go func() { done <- c.Fill() }()
+		synctest.Wait()
+		c.WakeRead(cause)
+		if _, err := io.ReadFull(far, make([]byte, len("answer"))); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != cause {
+			t.Error(err)
+		}
+		go func() { _, err := c.Write([]byte("more")); done <- err }()
+		time.Sleep(2 * layerWait) // virtual
+		if _, err := io.ReadFull(far, make([]byte, len("more"))); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestALimitIsForTheLayersLastWords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := piped(t)
+		c.SetLayer(talker{c.Wire()})
+		c.Limit(time.Second)
+		if err := c.CloseWrite(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error(err)
+		}
+	})
 }
 
 func TestDetachOfALayeredConnectionIsRefused(t *testing.T) {

@@ -22,35 +22,98 @@ var past = time.Unix(1, 0) // immutable
 // Wake makes reads and writes that block, and later ones until Revive, return cause. It never blocks and may be called from any
 // goroutine. The first cause counts.
 func (c *Conn) Wake(cause error) {
-	c.note(cause)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wake(cause)
+}
+
+// wake is Wake with mu held.
+func (c *Conn) wake(cause error) {
+	c.noteRead(cause)
+	if c.writeCause == nil {
+		c.writeCause = cause
+	}
 	_ = c.Conn.SetDeadline(past) // fails only on a closed socket, which wakes as well
 }
 
-// WakeRead is Wake for reads only.
+// WakeRead is Wake for reads only. A read that waits inside the layer, which has something to write or waits for somebody else's
+// write, is not woken by that: after layerWait whoever writes is woken too.
 func (c *Conn) WakeRead(cause error) {
-	c.note(cause)
-	_ = c.Conn.SetReadDeadline(past)
-}
-
-func (c *Conn) note(cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.cause == nil {
-		c.cause = cause
+	c.noteRead(cause)
+	_ = c.Conn.SetReadDeadline(past)
+	if at := c.pulls.Load(); at&1 != 0 {
+		c.unblockLater(at)
+	}
+}
+
+// noteRead notes why reads are woken. mu is held.
+func (c *Conn) noteRead(cause error) {
+	if c.readCause == nil {
+		c.readCause = cause
 	}
 	c.woken.Store(true)
 }
 
-// Revive undoes Wake and WakeRead.
+// layerWait is how long a read that was woken may go on waiting for a write.
+const layerWait = 2 * time.Second
+
+// unblockLater wakes whoever writes when the read through the layer that is under way does not end although it was woken.
+func (c *Conn) unblockLater(at uint32) {
+	time.AfterFunc(layerWait, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.readCause != nil && c.pulls.Load() == at {
+			c.wake(c.readCause)
+		}
+	})
+}
+
+// Revive undoes Wake and WakeRead. It is for those who know that nobody else reads or writes: a goroutine that blocks may not have noticed
+// yet that it was woken, and would go on blocking.
 func (c *Conn) Revive() {
 	if !c.woken.Load() {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.cause = nil
+	c.readCause, c.writeCause = nil, nil
 	c.woken.Store(false)
 	_ = c.Conn.SetDeadline(time.Time{})
+}
+
+// ReviveRead is Revive for a goroutine that reads while another may write: who writes stays woken. It returns why reads were woken,
+// nil when they were not.
+func (c *Conn) ReviveRead() error {
+	if !c.woken.Load() {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cause := c.readCause
+	if cause != nil {
+		c.readCause = nil
+		c.woken.Store(c.writeCause != nil)
+		_ = c.Conn.SetReadDeadline(time.Time{})
+	}
+	return cause
+}
+
+// Limit makes reads and writes that still block after d fail; d 0 takes the limit off. What was woken, or is meanwhile, stays woken.
+func (c *Conn) Limit(d time.Duration) {
+	var at time.Time
+	if d > 0 {
+		at = time.Now().Add(d)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.readCause == nil {
+		_ = c.Conn.SetReadDeadline(at) // like the other fails only on a closed socket
+	}
+	if c.writeCause == nil {
+		_ = c.Conn.SetWriteDeadline(at)
+	}
 }
 
 // Woken returns the cause of Wake or WakeRead, nil when there was none since the last Revive.
@@ -60,15 +123,26 @@ func (c *Conn) Woken() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.cause
+	if c.readCause != nil {
+		return c.readCause
+	}
+	return c.writeCause
 }
 
-// wakeCause replaces the error of an expired deadline by the cause of the wake that expired it.
-func (c *Conn) wakeCause(err error) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		if cause := c.Woken(); cause != nil {
-			return cause
-		}
+// readError replaces the error of an expired deadline by the cause of the wake that expired it.
+func (c *Conn) readError(err error) error { return c.wakeCause(err, &c.readCause) }
+
+// writeError is readError for writes.
+func (c *Conn) writeError(err error) error { return c.wakeCause(err, &c.writeCause) }
+
+func (c *Conn) wakeCause(err error, side *error) error {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || !c.woken.Load() {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if *side != nil {
+		return *side
 	}
 	return err
 }

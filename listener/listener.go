@@ -224,6 +224,7 @@ func (l *Listener) retire(gone map[*Chain]bool) {
 	l.live.each(func(s *session) {
 		if chain := s.chain.Load(); chain != nil && gone[chain] {
 			s.stats.Lane(s.c.Lane).DrainClose.Inc()
+			s.c.Drain() // who waits for the next message goes by that, and not by why he was woken
 			s.c.Wake(errRetired)
 			l.lot.resume(s)
 		}

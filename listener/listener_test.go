@@ -298,6 +298,42 @@ func TestUpdateKeepsConnectionsOfUnchangedChains(t *testing.T) {
 	})
 }
 
+// idler serves a connection as a codec does that is told of a drain by Drain and Leaving, and undoes wakes that it does not know.
+func idler(_ context.Context, c *conn.Conn) error {
+	for c.SetIdle(true) {
+		switch err := c.Fill(); {
+		case err == nil:
+			c.SetIdle(false)
+			if _, err := c.Write(c.Buffered()); err != nil {
+				return err
+			}
+			c.Discard(len(c.Buffered()))
+		case c.Woken() == nil:
+			return err
+		default:
+			c.Revive()
+		}
+	}
+	return conn.ErrDraining
+}
+
+func TestRetirementEndsIdleConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, memory.New())
+		b.handlers["idle"] = idler
+		b.env.Options.DrainTime = 30 * time.Second
+		l := b.start(listen("127.0.0.1", 1000, chains(chain("idle", ""))))
+		nc := b.dial(l)
+		_ = nc.SetDeadline(time.Now().Add(time.Minute))
+		say(t, nc, "before")
+		l.Update(b.compile(listen("127.0.0.1", 1000, chains(chain("echo", ""))), l.Config()))
+		time.Sleep(29 * time.Second)
+		say(t, nc, "one second left")
+		time.Sleep(2 * time.Second)
+		isClosed(t, nc)
+	})
+}
+
 func TestCloseStopsTheRetirement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, memory.New())

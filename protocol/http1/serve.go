@@ -305,8 +305,8 @@ func (v *serving) drain(b *body) bool {
 	if b.rest() > drainMost {
 		return false
 	}
-	_ = v.c.SetReadDeadline(time.Now().Add(drainTime)) // fails only on a closed socket
-	defer func() { _ = v.c.SetReadDeadline(time.Time{}) }()
+	v.c.Limit(drainTime)
+	defer v.c.Limit(0)
 	for n := 0; n <= drainMost; {
 		p, err := b.r.take()
 		if err != nil {
@@ -324,10 +324,13 @@ func (v *serving) drain(b *body) bool {
 // 9112 section 9.6).
 func (v *serving) linger() {
 	d := v.s.o.DelayedClose
-	if d <= 0 || v.c.CloseWrite() != nil {
+	if d <= 0 {
 		return
 	}
-	_ = v.c.SetReadDeadline(time.Now().Add(d)) // fails only on a closed socket
+	v.c.Limit(d) // for the layer's last words as well: the socket may be full of what nobody reads
+	if v.c.CloseWrite() != nil {
+		return
+	}
 	v.c.Discard(len(v.c.Buffered()))
 	b := conn.GetBuffer(conn.SmallBuffer)
 	defer conn.PutBuffer(b)

@@ -305,12 +305,12 @@ func (st *stream) tunnel(b message.Body) error {
 
 // wait implements producer for the request's body.
 func (st *stream) wait(b *body) error {
-	if err := st.sayContinue(); err != nil {
-		return err
-	}
 	v := st.v
 	v.scope.Watch(b)
 	defer v.scope.Unwatch(b)
+	if err := st.sayContinue(); err != nil {
+		return err
+	}
 	if st.head.wants != "" && b.kept() {
 		return b.awaitOpen()
 	}
@@ -319,10 +319,9 @@ func (st *stream) wait(b *body) error {
 		if err == nil {
 			return nil
 		}
-		if v.c.Woken() == nil {
+		if v.c.ReviveRead() == nil { // somebody else may be writing the response
 			return gone(err)
 		}
-		v.c.Revive()
 		if err = b.stopped(); err != nil {
 			return err
 		}

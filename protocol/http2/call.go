@@ -25,8 +25,6 @@ const (
 	alarmPing = 1 << 21
 )
 
-func nowPlus(d time.Duration) time.Time { return time.Now().Add(d) }
-
 // How far a response is.
 const (
 	headAwaited = iota

@@ -150,8 +150,7 @@ func (r *reader) fill(n int) error {
 			return nil
 		case err == conn.ErrBufferFull:
 			c.Grow(max(n, conn.LargeBuffer))
-		case c.Woken() != nil:
-			c.Revive()
+		case c.ReviveRead() != nil: // the flusher may be writing
 			if c.Draining() { // Drain sets no alarm of its own
 				m.alarms.Or(alarmDrain)
 			}

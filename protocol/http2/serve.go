@@ -166,8 +166,7 @@ const (
 func (v *serving) parting() {
 	c := v.c
 	c.Revive()
-	limit := time.Now().Add(max(v.s.o.DelayedClose, time.Second))
-	_ = c.SetDeadline(limit) // fails only on a closed socket
+	c.Limit(max(v.s.o.DelayedClose, time.Second))
 	v.awaitFlusher()
 	if v.s.o.DelayedClose > 0 && c.CloseWrite() == nil {
 		c.Discard(len(c.Buffered()))

@@ -81,7 +81,7 @@ func (s *session) read() {
 	s.mu.Unlock()
 	if !remote(err) {
 		s.c.Revive()
-		_ = s.c.SetWriteDeadline(nowPlus(lastWords)) // fails only on a closed socket
+		s.c.Limit(lastWords)
 		s.awaitFlusher()
 	}
 	s.kill(err)

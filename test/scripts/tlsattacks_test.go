@@ -1,11 +1,13 @@
 package scripts
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -275,4 +277,58 @@ type tap struct {
 func (m *tap) Write(b []byte) (int, error) {
 	m.said.Write(b)
 	return m.Conn.Write(b)
+}
+
+// TestWhoStopsReadingIsClosed has a client that asks for what never ends and reads no more than the head: the end of its connection
+// waits for nobody. Where the upstream's head comes later than stream_idle_timeout the client gets a 504, rightly, and asks again.
+func TestWhoStopsReadingIsClosed(t *testing.T) {
+	lab := kit.New(t)
+	authority, err := certs.NewAuthority("root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	chunk := bytes.Repeat([]byte("x"), 64<<10)
+	lab.Origin("a", kit.HTTP1).Handle(func(st kit.Stream) {
+		if _, err := kit.Read(st); err != nil {
+			return
+		}
+		for err := st.SendHead(kit.Head{Status: 200}, false); err == nil; {
+			err = st.Send(chunk, false) // until Weft gives up
+		}
+	})
+	config := kit.HTTP{Manager: "stream_idle_timeout: 0.5s"}.YAML()
+	socket := tlsContext(t, issued(t, authority, certs.Request{DNS: []string{"a.example"}}), "", "")
+	weft := lab.Start(strings.Replace(config, "filter_chains:\n    - filters:", "filter_chains:\n    - transport_socket: "+socket+"\n      filters:", 1))
+	addr, err := weft.Addr("main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := tls.Dial("tcp", addr, &tls.Config{ServerName: "a.example", RootCAs: authority.Pool()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(tlsPatience))
+	in := bufio.NewReader(c)
+	asked := int64(0)
+	for status := 504; status != 200; asked++ {
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nhost: a\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status = resp.StatusCode; status == 504 {
+			_, err = io.Copy(io.Discard, resp.Body)
+		}
+		if err != nil || status != 200 && status != 504 {
+			t.Fatalf("status %d, %v", status, err)
+		}
+	}
+	for name, want := range map[string]int64{"http.main.downstream_rq_idle_timeout": asked, "http.main.downstream_cx_active": 0} {
+		if err := weft.WaitStat(name, want); err != nil {
+			t.Error(err)
+		}
+	}
 }
