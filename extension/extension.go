@@ -16,6 +16,7 @@ import (
 	"github.com/weftproxy/weft/observe/format"
 	"github.com/weftproxy/weft/observe/stats"
 	"github.com/weftproxy/weft/resource"
+	"github.com/weftproxy/weft/subscription"
 	"github.com/weftproxy/weft/transport"
 	"github.com/weftproxy/weft/transport/secret"
 	"github.com/weftproxy/weft/transport/socket"
@@ -28,10 +29,11 @@ type Env struct {
 	Log      *slog.Logger
 	Network  transport.Network
 	Registry *Registry
-	Secrets  *secret.View     // of the configuration that is being compiled
-	Sockets  *socket.Registry // those of Registry
-	Logs     *accesslog.Files // open access log files, shared by path
-	Format   format.Options   // host name, environment and files, for format strings
+	Secrets  *secret.View      // of the configuration that is being compiled
+	Sockets  *socket.Registry  // those of Registry
+	Hub      *subscription.Hub // who delivers what the configuration only names; nil: nobody
+	Logs     *accesslog.Files  // open access log files, shared by path
+	Format   format.Options    // host name, environment and files, for format strings
 	Options  Options
 	Listener Listener           // of the listener that is being compiled
 	HTTP     *stats.Scope       // http.<stat_prefix>. of the connection manager whose filters are being compiled; nil elsewhere
@@ -93,6 +95,9 @@ type Built struct {
 	Publish func(clusters *upstream.Table)
 	// Clusters are the names of clusters that must exist (validate_clusters, tcp_proxy), with the path that names each.
 	Clusters map[resource.Path]string
+	// Watches are the resources that the configuration only names (RDS, ECDS and the like). They are held for as long as it is in force or
+	// warms, and it is warm when all of them are ready.
+	Watches []*subscription.Watch
 	// Explain gives the route table, for explain and config dumps; nil where there is none.
 	Explain any
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/weftproxy/weft/conn"
 	"github.com/weftproxy/weft/extension"
 	"github.com/weftproxy/weft/resource"
+	"github.com/weftproxy/weft/subscription"
 	"github.com/weftproxy/weft/transport/secret"
 	transportsocket "github.com/weftproxy/weft/transport/socket"
 )
@@ -22,7 +23,8 @@ type Chain struct {
 	connectTimeout time.Duration          // of the handshake; 0: none
 	handler        conn.Handler           // nil for a chain without filters, which closes its connections
 	built          *extension.Built
-	secrets        []secret.Ref // that it names
+	secrets        []secret.Ref          // that it names
+	watches        []*subscription.Watch // of secrets that are delivered to it; those of the terminal filter are in built
 
 	key   digest // of all it was compiled from
 	frame digest // of what a connection cannot change over to without being closed: all but the match, the name and the terminal filter
@@ -97,7 +99,7 @@ func (cc *chainCompiler) compile(cfg *listenerv3.FilterChain, at resource.Path, 
 		}
 	}
 	if cc.secrets != nil {
-		c.secrets = cc.secrets.Used()
+		c.secrets, c.watches = cc.secrets.Used(), cc.secrets.Watches()
 	}
 	return c
 }

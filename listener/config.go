@@ -16,6 +16,7 @@ import (
 	"github.com/weftproxy/weft/observe/accesslog"
 	"github.com/weftproxy/weft/observe/stats"
 	"github.com/weftproxy/weft/resource"
+	"github.com/weftproxy/weft/subscription"
 	"github.com/weftproxy/weft/transport/secret"
 )
 
@@ -184,6 +185,18 @@ func (c *Config) Secrets() []secret.Ref {
 	var all []secret.Ref
 	for _, chain := range c.chains {
 		all = append(all, chain.secrets...)
+	}
+	return all
+}
+
+// Watches returns what the filter chains have delivered to them, some perhaps more than once. Whoever puts the Config into effect holds them.
+func (c *Config) Watches() []*subscription.Watch {
+	var all []*subscription.Watch
+	for _, chain := range c.chains {
+		all = append(all, chain.watches...)
+		if chain.built != nil {
+			all = append(all, chain.built.Watches...)
+		}
 	}
 	return all
 }

@@ -16,6 +16,11 @@ const (
 	Cluster  = "cluster"
 	Route    = "route" // envoy.config.route.v3.RouteConfiguration
 	Secret   = "secret"
+	Endpoint = "endpoints" // envoy.config.endpoint.v3.ClusterLoadAssignment, named as its cluster or eds service name
+	Scope    = "scoped route"
+	VHost    = "virtual host"
+	Filter   = "extension" // envoy.config.core.v3.TypedExtensionConfig
+	Runtime  = "runtime"   // envoy.service.runtime.v3.Runtime
 	Root     = "bootstrap" // the Bootstrap message without its static resources
 )
 
@@ -96,11 +101,6 @@ func (s *Set) Len() int {
 	return len(s.byKey)
 }
 
-// A Change is what a source wants to be in force from now on.
-type Change struct {
-	Set *Set // the whole configuration, not a difference
-}
-
 // A Rejection says why a resource was not accepted; its previous version stays in force.
 type Rejection struct {
 	Key      Key
@@ -113,10 +113,4 @@ func (r Rejection) Error() string {
 		return r.Key.String() + ": rejected"
 	}
 	return r.Problems[0].Error()
-}
-
-// A Sink takes configuration from sources. Apply blocks until the change is in force or rejected; it returns what was
-// rejected. It may be called by several goroutines.
-type Sink interface {
-	Apply(c Change) []Rejection
 }

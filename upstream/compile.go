@@ -15,6 +15,7 @@ import (
 	"github.com/weftproxy/weft/protocol"
 	"github.com/weftproxy/weft/protocol/http2"
 	"github.com/weftproxy/weft/resource"
+	"github.com/weftproxy/weft/subscription"
 	"github.com/weftproxy/weft/transport"
 	"github.com/weftproxy/weft/transport/secret"
 	"github.com/weftproxy/weft/transport/socket"
@@ -34,6 +35,7 @@ type CompileEnv struct {
 	Bind     *corev3.BindConfig                        // the bootstrap's cluster_manager.upstream_bind_config, for clusters without their own
 
 	Sockets *socket.Registry                         // the transport sockets there are; nil: raw_buffer only
+	Hub     *subscription.Hub                        // who delivers endpoints by EDS; nil: nobody
 	Secrets *secret.View                             // of the configuration that is being compiled; nil where no transport socket needs one
 	Runtime func(key string) (value string, ok bool) // nil: nothing is set
 }

@@ -10,12 +10,14 @@ import (
 
 	"github.com/weftproxy/weft/observe/stats"
 	"github.com/weftproxy/weft/resource"
+	"github.com/weftproxy/weft/subscription"
 )
 
 // Options are what a Store is made with. The zero value works.
 type Options struct {
 	Stats  *stats.Store                              // secret.reload_success, secret.reload_failure, sds.<name>.key_rotation_failed; nil: not counted
 	Log    *slog.Logger                              // nil: nothing is logged
+	Hub    *subscription.Hub                         // who delivers secrets by SDS; nil: nobody
 	Getenv func(name string) (value string, ok bool) // of environment_variable; nil: os.LookupEnv
 
 	Debounce time.Duration // how long files have to be quiet before they are read again, 0: 50 ms

@@ -9,6 +9,7 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
 	"github.com/weftproxy/weft/resource"
+	"github.com/weftproxy/weft/subscription"
 )
 
 // A View is what the configuration that is being compiled may use: the slots of its inline secrets, made here, and those of the static secrets
@@ -18,6 +19,7 @@ type View struct {
 	statics map[string]*Static // shared with the views that were made of this one; not modified
 	broken  map[string]bool    // as statics: secrets that are defined and have errors
 	used    []Ref
+	watches []*subscription.Watch
 }
 
 // View returns a view of the given static secrets and nothing else.
@@ -37,6 +39,10 @@ func (v *View) Fresh() *View { return &View{store: v.store, statics: v.statics, 
 
 // Used is what was named, in order.
 func (v *View) Used() []Ref { return v.used }
+
+// Watches are those of the secrets named that a control plane delivers. Whoever compiles holds them for as long as the configuration is in
+// force or warms.
+func (v *View) Watches() []*subscription.Watch { return v.watches }
 
 // Check reports those of used, which may be of another view, that there is no secret for.
 func (v *View) Check(used []Ref, p *resource.Problems) {
