@@ -80,6 +80,8 @@ type inputs struct {
 	data  [][]byte // of each part; nil of one that is not set
 	sum   sum      // of all of it
 	notes []fault  // warnings, added while it is parsed
+
+	untimely bool // a certificate may have expired
 }
 
 // sum identifies content.

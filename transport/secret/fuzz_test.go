@@ -5,6 +5,7 @@ import (
 
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"golang.org/x/crypto/ocsp"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/weftproxy/weft/resource"
 	"github.com/weftproxy/weft/test/certs"
@@ -68,4 +69,54 @@ func FuzzValidation(f *testing.F) {
 			t.Errorf("not whole: %+v", v)
 		}
 	})
+}
+
+// FuzzDelivered delivers a message for each kind of secret. One that is refused changes nothing; one that is taken is of its kind.
+func FuzzDelivered(f *testing.F) {
+	a := must(certs.NewAuthority("root"))
+	for _, m := range []*tlsv3.Secret{
+		certSecret("x", inlined(leaf("a.example.com"))), trustSecret("x", validity(a.PEM())), {Name: "x"}, ticketSecret("x", make([]byte, ticketKeySize)),
+		{Name: "x", Type: &tlsv3.Secret_GenericSecret{GenericSecret: &tlsv3.GenericSecret{Secret: text([]byte("s"))}}},
+	} {
+		f.Add(must(proto.Marshal(m)))
+	}
+	first := certSecret("x", inlined(leaf("first")))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m := &tlsv3.Secret{}
+		if proto.Unmarshal(b, m) != nil || readsFiles(m) {
+			return
+		}
+		m.Name = "x"
+		feed := newFeed(t, func(o *Options) { o.Getenv = func(string) (string, bool) { return "", false } })
+		slot := feed.pair("x")
+		feed.accepted(first)
+		before := slot.Load()
+		problems := resource.NewProblems("")
+		for _, p := range feed.send(m) {
+			problems.Add(p)
+		}
+		switch after := slot.Load(); {
+		case problems.HasErrors() && after != before:
+			t.Errorf("refused, and in force: %v", problems.All())
+		case !problems.HasErrors() && (m.GetTlsCertificate() == nil || !matches(after.Certificate.PrivateKey, after.Certificate.Leaf)):
+			t.Errorf("taken: %v", m)
+		}
+	})
+}
+
+// readsFiles says whether a secret is partly in files.
+func readsFiles(m *tlsv3.Secret) bool {
+	kind, ok := kindOf(m)
+	s := NewStore(Options{})
+	switch {
+	case !ok:
+		return false
+	case kind == TLSCertificate:
+		return len(filesOf(planOf[KeyPair](s, m)().parts)) > 0
+	case kind == ValidationContext:
+		return len(filesOf(planOf[Validation](s, m)().parts)) > 0
+	case kind == SessionTicketKeys:
+		return len(filesOf(planOf[TicketKeys](s, m)().parts)) > 0
+	}
+	return len(filesOf(planOf[Generic](s, m)().parts)) > 0
 }

@@ -138,7 +138,7 @@ func parseKeyPair(in *inputs) (*KeyPair, error) {
 	if err := k.staple(in); err != nil {
 		return nil, err
 	}
-	if err := timely(chain[0], field); err != nil {
+	if err := timely(chain[0], field); err != nil && !in.untimely {
 		return nil, err
 	}
 	k.warnTimes(in)
@@ -160,7 +160,7 @@ func (k *KeyPair) warnTimes(in *inputs) {
 }
 
 // timely refuses a certificate that is read at a time it is not for: every client would. Envoy takes it. One that expires while it is in use is
-// kept, with a warning, since there is nothing better.
+// kept, and one that is delivered where there is no better is taken, with a warning.
 func timely(leaf *x509.Certificate, field resource.Path) error {
 	switch now := time.Now(); {
 	case now.After(leaf.NotAfter):

@@ -170,7 +170,7 @@ func TestHalfOfAPairIsNotUsed(t *testing.T) {
 	m.Password = env("PASSWORD") // whose reads are counted
 	r := run(t, nil)
 	st := static(t, r.Store, certSecret("pair", m))
-	slot := r.View(st).NamedKeyPair(ref("pair"), "r", &resource.Problems{})
+	slot := r.View(st).NamedKeyPair(ref("pair"), "r", &resource.Problems{}, Use[KeyPair]{})
 	before := slot.Load()
 	rename(t, m.GetCertificateChain().GetFilename(), two.PEM())
 	eventually(t, "the failure is counted", func() bool { return r.counter("reload_failure") > 0 })
@@ -230,7 +230,7 @@ func TestEveryKindFollowsItsFiles(t *testing.T) {
 	base := static(t, r.Store, trustSecret("ca", &tlsv3.CertificateValidationContext{TrustedCa: file(caFile)}))
 	combined := r.View(base).CombinedValidation(&tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
 		DefaultValidationContext: &tlsv3.CertificateValidationContext{Crl: file(list)}, ValidationContextSdsSecretConfig: ref("ca"),
-	}, "c", p)
+	}, "c", p, Use[Validation]{})
 	spiffe := r.View().Validation(spiffeOf(&tlsv3.SPIFFECertValidatorConfig{TrustDomains: []*tlsv3.SPIFFECertValidatorConfig_TrustDomain{
 		domain("td", file(caFile)),
 	}}), "s", p)
@@ -371,8 +371,8 @@ func TestNothingIsKeptThatNobodyUses(t *testing.T) {
 		base := static(t, r.Store, trustSecret("ca "+name, &tlsv3.CertificateValidationContext{TrustedCa: file(caFile)}))
 		view := r.View(first, base)
 		p := &resource.Problems{}
-		if view.NamedKeyPair(ref(name), "r", p) == nil || view.KeyPair(m, "c", p) == nil ||
-			view.CombinedValidation(&tlsv3.CommonTlsContext_CombinedCertificateValidationContext{ValidationContextSdsSecretConfig: ref("ca " + name)}, "v", p) == nil {
+		if view.NamedKeyPair(ref(name), "r", p, Use[KeyPair]{}) == nil || view.KeyPair(m, "c", p) == nil ||
+			view.CombinedValidation(&tlsv3.CommonTlsContext_CombinedCertificateValidationContext{ValidationContextSdsSecretConfig: ref("ca " + name)}, "v", p, Use[Validation]{}) == nil {
 			t.Fatal(p.All())
 		}
 		second.Publish()

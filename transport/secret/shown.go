@@ -17,7 +17,8 @@ type Shown struct {
 	Validation *Validation   // of a validation context
 }
 
-// Shown returns the certificates and validation contexts that are in use, in the order of their places in the configuration.
+// Shown returns the certificates and validation contexts that are in use, in the order of their places in the configuration. Those that a
+// source delivers have none; they are in the order of their names.
 func (s *Store) Shown() []Shown {
 	var out []Shown
 	s.changing.Lock()
@@ -27,7 +28,9 @@ func (s *Store) Shown() []Shown {
 			out = append(out, shown)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b Shown) int { return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Kind, b.Kind)) })
+	slices.SortStableFunc(out, func(a, b Shown) int {
+		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
 	return out
 }
 

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"os"
+
+	"github.com/weftproxy/weft/internal/fswatch"
 )
 
 // A signature says which files there were, without reading them. Another signature means that they may have changed; the same one does
@@ -19,7 +21,7 @@ func sign(files []string) signature {
 			fmt.Fprintf(h, "%s gone\n", name)
 			continue
 		}
-		fmt.Fprintf(h, "%s %d %d %d\n", name, info.Size(), info.ModTime().UnixNano(), inode(info))
+		fmt.Fprintf(h, "%s %d %d %d\n", name, info.Size(), info.ModTime().UnixNano(), fswatch.Inode(info))
 	}
 	var out signature
 	h.Sum(out[:0])

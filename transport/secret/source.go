@@ -19,13 +19,14 @@ type source[T any] struct {
 	id    id            // without a name where it is inline
 	at    resource.Path // of the message
 	slot  *Slot[T]
-	plan  func() plan[T] // as it is now: it depends on another secret where two are combined
+	plan  func() plan[T] // as it is now: it depends on another secret where two are combined. It changes only with adopt
 
 	// What follows is guarded by store.changing, once the source is known to the store.
 	value     *T        // the last good one
 	sum       sum       // of what value was made of
 	signed    signature // of the files, before they were read
 	complaint string    // the last that was logged; "" when all is well
+	number    uint64    // that the store knows it by, of one that a source delivers
 }
 
 // load reads the source for the first time and reports what is wrong. Without errors it has a value.

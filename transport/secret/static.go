@@ -17,18 +17,21 @@ type Static struct {
 // Compile reads a static secret that stands at a place. It returns nil after reporting to p what is wrong. A name of which there was no
 // secret has its value at once, others with Publish.
 func (s *Store) Compile(m *tlsv3.Secret, at resource.Path, p *resource.Problems) *Static {
-	switch x := m.GetType().(type) {
-	case *tlsv3.Secret_TlsCertificate:
-		return newStatic(s, id{TLSCertificate, m.GetName()}, at, p, keyPairPlan(s, x.TlsCertificate))
-	case *tlsv3.Secret_ValidationContext:
-		return newStatic(s, id{ValidationContext, m.GetName()}, at, p, validationPlan(s, x.ValidationContext))
-	case *tlsv3.Secret_SessionTicketKeys:
-		return newStatic(s, id{SessionTicketKeys, m.GetName()}, at, p, ticketKeysPlan(x.SessionTicketKeys))
-	case *tlsv3.Secret_GenericSecret:
-		return newStatic(s, id{GenericSecret, m.GetName()}, at, p, genericPlan(x.GenericSecret))
+	kind, ok := kindOf(m)
+	if !ok {
+		p.Errorf(at, noContent, "the secret has no content")
+		return nil
 	}
-	p.Errorf(at, "give it a tls_certificate, validation_context, session_ticket_keys or generic_secret", "the secret has no content")
-	return nil
+	switch i := (id{kind: kind, name: m.GetName()}); kind {
+	case TLSCertificate:
+		return newStatic(s, i, at, p, planOf[KeyPair](s, m))
+	case ValidationContext:
+		return newStatic(s, i, at, p, planOf[Validation](s, m))
+	case SessionTicketKeys:
+		return newStatic(s, i, at, p, planOf[TicketKeys](s, m))
+	default:
+		return newStatic(s, i, at, p, planOf[Generic](s, m))
+	}
 }
 
 func newStatic[T any](s *Store, i id, at resource.Path, p *resource.Problems, pl func() plan[T]) *Static {

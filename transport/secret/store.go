@@ -40,6 +40,7 @@ type Store struct {
 	last     uint64
 	items    map[uint64]func() item                                 // guarded by mu; nil once nobody uses it
 	named    map[id]func() any                                      // slots of static secrets; guarded by mu
+	dynamics map[id]func() any                                      // *dynamic of secrets that a source delivers; guarded by mu
 	combined map[weak.Pointer[Slot[Validation]]]map[uint64]struct{} // sources that depend on a slot; guarded by mu
 	moved    map[uint64]struct{}                                    // sources that may have other files now; guarded by mu
 	pairs    cache[KeyPair]
@@ -67,7 +68,7 @@ func NewStore(o Options) *Store {
 		o.Poll = 10 * time.Second
 	}
 	s := &Store{
-		o: o, log: o.Log, kick: make(chan struct{}, 1), items: map[uint64]func() item{}, named: map[id]func() any{},
+		o: o, log: o.Log, kick: make(chan struct{}, 1), items: map[uint64]func() item{}, named: map[id]func() any{}, dynamics: map[id]func() any{},
 		combined: map[weak.Pointer[Slot[Validation]]]map[uint64]struct{}{}, moved: map[uint64]struct{}{},
 	}
 	if s.log == nil {
@@ -87,8 +88,8 @@ func (s *Store) getenv(name string) (string, bool) {
 	return os.LookupEnv(name)
 }
 
-// know makes the store follow a source for as long as somebody uses it.
-func know[T any](s *Store, src *source[T], base *Slot[Validation]) {
+// know makes the store follow a source for as long as somebody uses it, and returns the source's number.
+func know[T any](s *Store, src *source[T], base *Slot[Validation]) uint64 {
 	s.mu.Lock()
 	s.last++
 	n, ref, on := s.last, weak.Make(src), weak.Make(base)
@@ -107,6 +108,15 @@ func know[T any](s *Store, src *source[T], base *Slot[Validation]) {
 	s.mu.Unlock()
 	runtime.AddCleanup(src, func(n uint64) { s.forget(n, on) }, n)
 	s.wake()
+	return n
+}
+
+// move notes that a source may have other files now.
+func (s *Store) move(n uint64) {
+	s.mu.Lock()
+	s.moved[n] = struct{}{}
+	s.mu.Unlock()
+	s.wake()
 }
 
 // forget drops a source that nobody uses. Run, which may belong to a test's own time, is not told: it finds out when it looks next.
@@ -114,6 +124,7 @@ func (s *Store) forget(n uint64, on weak.Pointer[Slot[Validation]]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.items, n)
+	delete(s.moved, n)
 	if all := s.combined[on]; all != nil {
 		if delete(all, n); len(all) == 0 {
 			delete(s.combined, on)

@@ -4,7 +4,8 @@ import "github.com/weftproxy/weft/resource"
 
 // Why fields are rejected.
 const (
-	noSDS        = "SDS arrives with xDS; name a static secret, without sds_config"
+	noSDS        = "there is nobody to deliver it here; name a static secret, without sds_config"
+	noContent    = "give it a tls_certificate, validation_context, session_ticket_keys or generic_secret"
 	noProvider   = "use private_key"
 	noTimestamps = "Envoy does not implement it either"
 	noParams     = "use tls_params of the context"
@@ -21,7 +22,7 @@ func Support() resource.Support {
 			No("tls_params", noParams),
 		"envoy.extensions.transport_sockets.tls.v3.TlsSessionTicketKeys": resource.Names("keys"),
 		"envoy.extensions.transport_sockets.tls.v3.GenericSecret":        resource.Names("secret secrets"),
-		"envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig":      resource.Names("name").No("sds_config", noSDS),
+		"envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig":      resource.Names("name sds_config"),
 		"envoy.config.core.v3.WatchedDirectory": resource.Names("path").
 			YesBut("watch_modify", "files that change in place count whether or not it is set"),
 	}

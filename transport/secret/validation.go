@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 
@@ -27,17 +28,27 @@ func validationPlan(s *Store, m *tlsv3.CertificateValidationContext) func() plan
 // the rules of merging protobuf messages.
 func combinedPlan(s *Store, defaults *tlsv3.CertificateValidationContext, base *Slot[Validation]) func() plan[Validation] {
 	return func() plan[Validation] {
-		m := &tlsv3.CertificateValidationContext{}
-		if defaults != nil {
-			proto.Merge(m, defaults)
-		}
-		if v := base.Load(); v != nil {
-			proto.Merge(m, v.Message)
-		}
-		pl := planValidation(s, m)
-		pl.salt, _ = proto.MarshalOptions{Deterministic: true}.Marshal(m) // fails for text that is not UTF-8, which was refused before
-		return pl
+		return planCombined(s, defaults, base.Load())
 	}
+}
+
+// planCombined is the plan of defaults combined with a value, nil for none.
+func planCombined(s *Store, defaults *tlsv3.CertificateValidationContext, with *Validation) plan[Validation] {
+	m := &tlsv3.CertificateValidationContext{}
+	if defaults != nil {
+		proto.Merge(m, defaults)
+	}
+	if with != nil {
+		proto.Merge(m, with.Message)
+		if defaults.GetTrustedCa() == nil {
+			m.TrustedCa = with.Message.GetTrustedCa() // not a copy for each of those who combine it
+		}
+	}
+	pl := planValidation(s, m)
+	all, _ := proto.MarshalOptions{Deterministic: true}.Marshal(m) // fails for text that is not UTF-8, which was refused before
+	salt := sha256.Sum256(all)
+	pl.salt = salt[:]
+	return pl
 }
 
 func planValidation(s *Store, m *tlsv3.CertificateValidationContext) plan[Validation] {
@@ -95,9 +106,16 @@ func checkTrust(slot *Slot[Validation], at resource.Path, p *resource.Problems) 
 	if slot == nil {
 		return nil
 	}
-	v := slot.Load()
-	if v == nil || v.Pool != nil || v.Trust != nil {
-		return slot
+	if v := slot.Load(); v != nil && !v.trusts(at, p) {
+		return nil
+	}
+	return slot
+}
+
+// trusts reports what makes no sense in the validation context, which is used as it is.
+func (v *Validation) trusts(at resource.Path, p *resource.Problems) bool {
+	if v.Pool != nil || v.Trust != nil {
+		return true
 	}
 	const hint = "give it a trusted_ca"
 	switch m := v.Message; {
@@ -108,7 +126,7 @@ func checkTrust(slot *Slot[Validation], at resource.Path, p *resource.Problems) 
 	case m.GetAllowExpiredCertificate():
 		p.Errorf(at, hint, "Certificate validity period is always ignored without trusted CA")
 	default:
-		return slot
+		return true
 	}
-	return nil
+	return false
 }

@@ -12,8 +12,9 @@ import (
 	"github.com/weftproxy/weft/subscription"
 )
 
-// A View is what the configuration that is being compiled may use: the slots of its inline secrets, made here, and those of the static secrets
-// it names. It remembers which were named. Used by one compilation at a time. Its methods return nil after they have reported a problem.
+// A View is what the configuration that is being compiled may use: the slots of its inline secrets, made here, and those of the secrets it
+// names, static ones or with an sds_config. The latter have no value until their source has delivered one. It remembers which were named.
+// Used by one compilation at a time. Its methods return nil after they have reported a problem.
 type View struct {
 	store   *Store
 	statics map[string]*Static // shared with the views that were made of this one; not modified
@@ -37,7 +38,7 @@ func (v *View) Break(name string) { v.broken[name] = true }
 // Fresh returns a view of the same secrets of which none was named yet. It may be used at the same time as v and others that come of it.
 func (v *View) Fresh() *View { return &View{store: v.store, statics: v.statics, broken: v.broken} }
 
-// Used is what was named, in order.
+// Used is which static secrets were named, in order.
 func (v *View) Used() []Ref { return v.used }
 
 // Watches are those of the secrets named that a control plane delivers. Whoever compiles holds them for as long as the configuration is in
@@ -64,12 +65,16 @@ func (v *View) Validation(m *tlsv3.CertificateValidationContext, at resource.Pat
 	return checkTrust(newInline(v.store, ValidationContext, at, p, nil, validationPlan(v.store, m)), at, p)
 }
 
-// CombinedValidation returns the slot of a validation context with that of a static secret merged into it: what the secret has replaces what
-// is single, and is added to lists.
+// CombinedValidation returns the slot of a validation context with that of a secret merged into it: what the secret has replaces what is
+// single, and is added to lists. use is of the whole.
 func (v *View) CombinedValidation(m *tlsv3.CommonTlsContext_CombinedCertificateValidationContext, at resource.Path,
-	p *resource.Problems,
+	p *resource.Problems, use Use[Validation],
 ) *Slot[Validation] {
-	base := named[Validation](v, ValidationContext, m.GetValidationContextSdsSecretConfig(), at.Field("validation_context_sds_secret_config"), p)
+	ref, place := m.GetValidationContextSdsSecretConfig(), at.Field("validation_context_sds_secret_config")
+	if ref.GetSdsConfig() != nil {
+		return combined(v, m.GetDefaultValidationContext(), ref, place, p, use)
+	}
+	base := named(v, ValidationContext, ref, place, p, Use[Validation]{})
 	if base == nil {
 		return nil
 	}
@@ -82,24 +87,26 @@ func (v *View) TicketKeys(m *tlsv3.TlsSessionTicketKeys, at resource.Path, p *re
 	return newInline(v.store, SessionTicketKeys, at, p, nil, ticketKeysPlan(m))
 }
 
-// NamedKeyPair returns the slot of a static secret that is a certificate.
-func (v *View) NamedKeyPair(ref *tlsv3.SdsSecretConfig, at resource.Path, p *resource.Problems) *Slot[KeyPair] {
-	return named[KeyPair](v, TLSCertificate, ref, at, p)
+// NamedKeyPair returns the slot of a secret that is a certificate.
+func (v *View) NamedKeyPair(ref *tlsv3.SdsSecretConfig, at resource.Path, p *resource.Problems, use Use[KeyPair]) *Slot[KeyPair] {
+	return named(v, TLSCertificate, ref, at, p, use)
 }
 
-// NamedValidation returns the slot of a static secret that is a validation context.
-func (v *View) NamedValidation(ref *tlsv3.SdsSecretConfig, at resource.Path, p *resource.Problems) *Slot[Validation] {
-	return checkTrust(named[Validation](v, ValidationContext, ref, at, p), at, p)
+// NamedValidation returns the slot of a secret that is a validation context.
+func (v *View) NamedValidation(ref *tlsv3.SdsSecretConfig, at resource.Path, p *resource.Problems, use Use[Validation]) *Slot[Validation] {
+	fits := use
+	fits.Fits = func(x *Validation, at resource.Path, p *resource.Problems) { _ = x.trusts(at, p) && use.fit(x, at, p) }
+	return checkTrust(named(v, ValidationContext, ref, at, p, fits), at, p)
 }
 
-// NamedTicketKeys returns the slot of a static secret that is session ticket keys.
-func (v *View) NamedTicketKeys(ref *tlsv3.SdsSecretConfig, at resource.Path, p *resource.Problems) *Slot[TicketKeys] {
-	return named[TicketKeys](v, SessionTicketKeys, ref, at, p)
+// NamedTicketKeys returns the slot of a secret that is session ticket keys.
+func (v *View) NamedTicketKeys(ref *tlsv3.SdsSecretConfig, at resource.Path, p *resource.Problems, use Use[TicketKeys]) *Slot[TicketKeys] {
+	return named(v, SessionTicketKeys, ref, at, p, use)
 }
 
-// NamedGeneric returns the slot of a static secret of any other kind.
+// NamedGeneric returns the slot of a secret of any other kind.
 func (v *View) NamedGeneric(ref *tlsv3.SdsSecretConfig, at resource.Path, p *resource.Problems) *Slot[Generic] {
-	return named[Generic](v, GenericSecret, ref, at, p)
+	return named(v, GenericSecret, ref, at, p, Use[Generic]{})
 }
 
 // newInline makes the slot of a secret that the configuration has inline, perhaps on the base of another.
@@ -113,11 +120,10 @@ func newInline[T any](s *Store, kind Kind, at resource.Path, p *resource.Problem
 	return src.slot
 }
 
-// named finds the slot of a static secret.
-func named[T any](v *View, kind Kind, ref *tlsv3.SdsSecretConfig, at resource.Path, p *resource.Problems) *Slot[T] {
+// named finds the slot of a static secret, or of one that a source delivers.
+func named[T any](v *View, kind Kind, ref *tlsv3.SdsSecretConfig, at resource.Path, p *resource.Problems, use Use[T]) *Slot[T] {
 	if ref.GetSdsConfig() != nil {
-		p.Unsupported(at.Field("sds_config"), noSDS)
-		return nil
+		return subscribed(v, kind, ref, at, p, use)
 	}
 	r := Ref{Kind: kind, Name: ref.GetName(), Path: at}
 	st := v.find(r, p)

@@ -63,10 +63,10 @@ func TestNamesOfSecrets(t *testing.T) {
 	view := s.View(static(t, s, certSecret("cert", inlined(leaf()))), static(t, s, trustSecret("ca", &tlsv3.CertificateValidationContext{TrustedCa: text(ca().PEM())})))
 	view.Break("bad")
 	p := &resource.Problems{}
-	if slot := view.NamedKeyPair(ref("cert"), "r", p); slot == nil || slot.Name() != "cert" || slot.Load() == nil {
+	if slot := view.NamedKeyPair(ref("cert"), "r", p, Use[KeyPair]{}); slot == nil || slot.Name() != "cert" || slot.Load() == nil {
 		t.Fatalf("no certificate: %v", p.All())
 	}
-	if slot := view.NamedValidation(ref("ca"), "q", p); slot == nil || slot.Load() == nil {
+	if slot := view.NamedValidation(ref("ca"), "q", p, Use[Validation]{}); slot == nil || slot.Load() == nil {
 		t.Fatalf("no validation context: %v", p.All())
 	}
 	for _, tt := range []struct {
@@ -80,7 +80,7 @@ func TestNamesOfSecrets(t *testing.T) {
 		{&tlsv3.SdsSecretConfig{Name: "cert", SdsConfig: &corev3.ConfigSource{}}, "r.sds_config", "not supported", noSDS},
 	} {
 		p := &resource.Problems{}
-		if view.NamedKeyPair(tt.ref, "r", p) != nil {
+		if view.NamedKeyPair(tt.ref, "r", p, Use[KeyPair]{}) != nil {
 			t.Errorf("%v has a slot", tt.ref)
 		}
 		wantProblem(t, p, tt.at, tt.text)
@@ -117,9 +117,9 @@ func TestAChangedSecretIsInForceWhenItIsPublished(t *testing.T) {
 	s := NewStore(Options{})
 	one, two := leaf("one"), leaf("two")
 	first := static(t, s, certSecret("x", inlined(one)))
-	slot := s.View(first).NamedKeyPair(ref("x"), "r", &resource.Problems{})
+	slot := s.View(first).NamedKeyPair(ref("x"), "r", &resource.Problems{}, Use[KeyPair]{})
 	second := static(t, s, certSecret("x", inlined(two)))
-	if s.View(second).NamedKeyPair(ref("x"), "r", &resource.Problems{}) != slot {
+	if s.View(second).NamedKeyPair(ref("x"), "r", &resource.Problems{}, Use[KeyPair]{}) != slot {
 		t.Fatal("another slot")
 	}
 	is := func(name string) {
@@ -164,7 +164,7 @@ func TestCombinedValidationContexts(t *testing.T) {
 	first := static(t, s, base(a.PEM()))
 	p := &resource.Problems{}
 	view := s.View(first)
-	slot := view.CombinedValidation(m, "c", p)
+	slot := view.CombinedValidation(m, "c", p, Use[Validation]{})
 	if slot == nil || p.Len() > 0 {
 		t.Fatal(p.All())
 	}
@@ -189,7 +189,7 @@ func TestCombinedValidationContexts(t *testing.T) {
 		t.Error("the old authority is not trusted again")
 	}
 	m.ValidationContextSdsSecretConfig = ref("none")
-	if s.View(first).CombinedValidation(m, "c", p) != nil {
+	if s.View(first).CombinedValidation(m, "c", p, Use[Validation]{}) != nil {
 		t.Error("combined with nothing")
 	}
 	wantProblem(t, p, "c.validation_context_sds_secret_config.name", `unknown secret "none"`)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/weftproxy/weft/internal/fswatch"
 )
 
 // Run re-reads files that have changed until ctx ends. It returns nil. There is one goroutine for all files, the caller's; while there are
@@ -191,11 +193,11 @@ func (w *watcher) plan(n uint64, src item) {
 	files, whole := src.files()
 	next := &watch{}
 	for _, f := range files {
-		points, _ := trace(f)
+		points, _ := fswatch.Trace(f)
 		next.points = append(next.points, points...)
 	}
 	for _, d := range whole {
-		points, end := trace(d)
+		points, end := fswatch.Trace(d)
 		next.points = append(next.points, points...)
 		if end != "" {
 			next.dirs = append(next.dirs, end)

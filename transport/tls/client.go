@@ -62,7 +62,7 @@ func newClient(env *socket.Env, m *tlsv3.UpstreamTlsContext) *client {
 	case len(t.GetTlsCertificateSdsSecretConfigs()) > 1:
 		p.Errorf(at.Field("tls_certificate_sds_secret_configs"), "leave one", "Multiple TLS certificates are not supported for client contexts")
 	}
-	c.common = compileCommon(env, t, true, at)
+	c.common = compileCommon(env, t, fit{client: true}, at)
 	if c.checkSNI && t.GetValidationContextType() == nil {
 		p.Errorf(env.Path.Field("auto_sni_san_validation"), "give common_tls_context a validation_context with a trusted_ca",
 			"'auto_sni_san_validation' was configured without a validation context")

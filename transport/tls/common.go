@@ -24,14 +24,21 @@ type common struct {
 	meters     *meters
 }
 
+// A fit is what one side wants of secrets. What is wrong is reported to p; so it is for versions that come later (SDS), which are refused.
+type fit struct {
+	client     bool
+	pair       func(k *secret.KeyPair, at resource.Path, p *resource.Problems) // nil: any will do
+	validation func(v *verifier, at resource.Path, p *resource.Problems)       // nil: any that works will do
+}
+
 // compileCommon reads a CommonTlsContext that stands at a place. What is wrong is reported to env.Problems; the result is of no use then.
-func compileCommon(env *socket.Env, m *tlsv3.CommonTlsContext, client bool, at resource.Path) *common {
+func compileCommon(env *socket.Env, m *tlsv3.CommonTlsContext, fit fit, at resource.Path) *common {
 	p := env.Problems
 	c := &common{
-		params: compileParams(m.GetTlsParams(), client, at.Field("tls_params"), p),
+		params: compileParams(m.GetTlsParams(), fit.client, at.Field("tls_params"), p),
 		alpn:   compileALPN(m.GetAlpnProtocols(), at.Field("alpn_protocols"), p),
 		keyLog: compileKeyLog(m.GetKeyLog(), env.Log, at.Field("key_log"), p),
-		meters: newMeters(env.Stats, client),
+		meters: newMeters(env.Stats, fit.client),
 	}
 	for i, t := range m.GetTlsCertificates() {
 		if s := env.Secrets.KeyPair(t, at.Field("tls_certificates").Index(i), p); s != nil {
@@ -39,14 +46,31 @@ func compileCommon(env *socket.Env, m *tlsv3.CommonTlsContext, client bool, at r
 		}
 	}
 	if len(m.GetTlsCertificates()) == 0 { // else they are ignored, as in Envoy
+		use := secret.Use[secret.KeyPair]{Fits: fit.pair, Changed: c.changed}
 		for i, ref := range m.GetTlsCertificateSdsSecretConfigs() {
-			if s := env.Secrets.NamedKeyPair(ref, at.Field("tls_certificate_sds_secret_configs").Index(i), p); s != nil {
+			if s := env.Secrets.NamedKeyPair(ref, at.Field("tls_certificate_sds_secret_configs").Index(i), p, use); s != nil {
 				c.pairs = append(c.pairs, s)
 			}
 		}
 	}
-	c.validation = compileValidation(env, m, at)
+	c.validation = compileValidation(env, m, at, secret.Use[secret.Validation]{Fits: fit.validate, Changed: c.changed})
 	return c
+}
+
+// validate is what both sides want of a validation context.
+func (f fit) validate(v *secret.Validation, at resource.Path, p *resource.Problems) {
+	vf := newVerifier(v)
+	if vf.broken != nil {
+		p.Errorf(at, "", "%v", vf.broken)
+	} else if f.validation != nil {
+		f.validation(vf, at, p)
+	}
+}
+
+// changed notes that a source has delivered another version of a secret. New handshakes find out by themselves.
+func (c *common) changed() {
+	c.meters.updated()
+	c.meters.expirations(c.pairs)
 }
 
 // compileALPN reads the protocols, several of which may stand in one entry, separated by commas.
@@ -79,7 +103,7 @@ type validation struct {
 }
 
 // compileValidation finds how peers are verified; nil where nothing is said about that.
-func compileValidation(env *socket.Env, m *tlsv3.CommonTlsContext, at resource.Path) *validation {
+func compileValidation(env *socket.Env, m *tlsv3.CommonTlsContext, at resource.Path, use secret.Use[secret.Validation]) *validation {
 	v, p := &validation{}, env.Problems
 	switch t := m.GetValidationContextType().(type) {
 	case *tlsv3.CommonTlsContext_ValidationContext:
@@ -87,10 +111,10 @@ func compileValidation(env *socket.Env, m *tlsv3.CommonTlsContext, at resource.P
 		v.slot = env.Secrets.Validation(t.ValidationContext, at, p)
 	case *tlsv3.CommonTlsContext_ValidationContextSdsSecretConfig:
 		at = at.Field("validation_context_sds_secret_config")
-		v.slot = env.Secrets.NamedValidation(t.ValidationContextSdsSecretConfig, at, p)
+		v.slot = env.Secrets.NamedValidation(t.ValidationContextSdsSecretConfig, at, p, use)
 	case *tlsv3.CommonTlsContext_CombinedValidationContext:
 		at = at.Field("combined_validation_context")
-		v.slot = env.Secrets.CombinedValidation(t.CombinedValidationContext, at, p)
+		v.slot = env.Secrets.CombinedValidation(t.CombinedValidationContext, at, p, use)
 	}
 	if v.slot == nil {
 		return nil

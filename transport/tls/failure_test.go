@@ -74,7 +74,7 @@ func TestASecretWithoutAValueFailsTheHandshake(t *testing.T) {
 	s.common.pairs = []*secret.Slot[secret.KeyPair]{{}}
 	s.current.Store(nil)
 	o := shake(t, s, anyone())
-	if !errors.Is(o.err, errNotReady) || o.theirs == nil || r.count("downstream_context_secrets_not_ready") != 1 || r.count("connection_error") != 0 {
+	if !errors.Is(o.err, errNotReady) || o.theirs == nil || r.value("server_ssl_socket_factory.downstream_context_secrets_not_ready") != 1 || r.count("connection_error") != 0 {
 		t.Errorf("%v, %v", o.err, o.theirs)
 	}
 	s.common.pairs = good

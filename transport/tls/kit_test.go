@@ -254,6 +254,12 @@ func (r *rig) count(name string) int64 {
 	return n
 }
 
+// value is the value of a series below the listener.
+func (r *rig) value(name string) int64 {
+	n, _ := r.stats.Value("listener.test." + name)
+	return n
+}
+
 // An outcome is what became of a handshake, seen from both sides.
 type outcome struct {
 	info   *conn.Info

@@ -46,19 +46,20 @@ const (
 func NewServer(env *socket.Env, m *tlsv3.DownstreamTlsContext) (*Server, error) {
 	at, p := env.Path, env.Problems
 	s := &Server{
-		common:     compileCommon(env, m.GetCommonTlsContext(), false, at.Field("common_tls_context")),
 		require:    m.GetRequireClientCertificate().GetValue(),
 		ticketsOff: m.GetDisableStatelessSessionResumption(), timeout: timeoutOf(m),
 		policy: m.GetOcspStaplePolicy(), fullScan: m.GetFullScanCertsOnSniMismatch().GetValue(),
 		auto: &tls.Config{MinVersion: tls.VersionTLS12},
 	}
+	s.common = compileCommon(env, m.GetCommonTlsContext(), fit{pair: s.checkStaple, validation: s.checkRequired}, at.Field("common_tls_context"))
 	// Tickets are not its business: the generation's configurations wrap and unwrap them.
 	s.base = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: s.config, SessionTicketsDisabled: true}
 	switch k := m.GetSessionTicketKeysType().(type) {
 	case *tlsv3.DownstreamTlsContext_SessionTicketKeys:
 		s.ticketKeys = env.Secrets.TicketKeys(k.SessionTicketKeys, at.Field("session_ticket_keys"), p)
 	case *tlsv3.DownstreamTlsContext_SessionTicketKeysSdsSecretConfig:
-		s.ticketKeys = env.Secrets.NamedTicketKeys(k.SessionTicketKeysSdsSecretConfig, at.Field("session_ticket_keys_sds_secret_config"), p)
+		s.ticketKeys = env.Secrets.NamedTicketKeys(k.SessionTicketKeysSdsSecretConfig, at.Field("session_ticket_keys_sds_secret_config"), p,
+			secret.Use[secret.TicketKeys]{Changed: s.common.changed})
 	}
 	s.check(m, at, p)
 	if p.HasErrors() {
@@ -92,9 +93,8 @@ func (s *Server) check(m *tlsv3.DownstreamTlsContext, at resource.Path, p *resou
 			"there is nothing to verify client certificates with")
 	}
 	if v := s.common.validation; v != nil && s.require {
-		if vf := v.load(); vf != nil && !vf.verifies() && !vf.untrusted {
-			p.Errorf(at.Field("require_client_certificate"), "give the validation context a trusted_ca",
-				"the validation context has nothing to verify client certificates with")
+		if vf := v.load(); vf != nil {
+			s.checkRequired(vf, at.Field("require_client_certificate"), p)
 		}
 	}
 	list := "tls_certificates"
@@ -102,17 +102,27 @@ func (s *Server) check(m *tlsv3.DownstreamTlsContext, at resource.Path, p *resou
 		list = "tls_certificate_sds_secret_configs"
 	}
 	for i, slot := range s.common.pairs {
-		pair := slot.Load()
-		if pair == nil || len(pair.Staple) > 0 {
-			continue
+		if pair := slot.Load(); pair != nil {
+			s.checkStaple(pair, at.Field("common_tls_context").Field(list).Index(i), p)
 		}
-		place := at.Field("common_tls_context").Field(list).Index(i)
-		switch {
-		case pair.MustStaple:
-			p.Errorf(place, "give it an ocsp_staple", "OCSP response is required for must-staple certificate")
-		case s.policy == tlsv3.DownstreamTlsContext_MUST_STAPLE:
-			p.Errorf(place, "give it an ocsp_staple", "Required OCSP response is missing from TLS context")
-		}
+	}
+}
+
+// checkStaple reports that a certificate has no OCSP response and has to.
+func (s *Server) checkStaple(pair *secret.KeyPair, at resource.Path, p *resource.Problems) {
+	switch {
+	case len(pair.Staple) > 0:
+	case pair.MustStaple:
+		p.Errorf(at, "give it an ocsp_staple", "OCSP response is required for must-staple certificate")
+	case s.policy == tlsv3.DownstreamTlsContext_MUST_STAPLE:
+		p.Errorf(at, "give it an ocsp_staple", "Required OCSP response is missing from TLS context")
+	}
+}
+
+// checkRequired reports that there is nothing to verify certificates with, which clients have to have.
+func (s *Server) checkRequired(vf *verifier, at resource.Path, p *resource.Problems) {
+	if s.require && !vf.verifies() && !vf.untrusted {
+		p.Errorf(at, "give the validation context a trusted_ca", "the validation context has nothing to verify client certificates with")
 	}
 }
 

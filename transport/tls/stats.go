@@ -12,27 +12,39 @@ import (
 
 // Stats are a transport socket's counters, by Envoy's names in the scope of its listener or cluster.
 type Stats struct {
-	SSL Counters `stat:"ssl."`
+	SSL    Counters        `stat:"ssl."`
+	Server ServerContext   `stat:"server_ssl_socket_factory."`
+	Client UpstreamContext `stat:"client_ssl_socket_factory."`
+}
+
+// A ServerContext counts what becomes of the secrets that a source delivers to a server.
+type ServerContext struct {
+	Updates  stats.Counter `stat:"ssl_context_update_by_sds" zero:"hide"`
+	NotReady stats.Counter `stat:"downstream_context_secrets_not_ready" zero:"hide"` // connections that were closed for want of a secret
+}
+
+// An UpstreamContext is the same for a client.
+type UpstreamContext struct {
+	Updates  stats.Counter `stat:"ssl_context_update_by_sds" zero:"hide"`
+	NotReady stats.Counter `stat:"upstream_context_secrets_not_ready" zero:"hide"`
 }
 
 // Counters are those of Stats.
 type Counters struct {
-	ConnectionError       stats.Counter `stat:"connection_error"` // what failed, but for the certificate of the peer
-	Handshake             stats.Counter `stat:"handshake"`        // what succeeded
-	SessionReused         stats.Counter `stat:"session_reused"`
-	NoCertificate         stats.Counter `stat:"no_certificate"` // succeeded, and the peer has shown no certificate
-	CertificatePresented  stats.Counter `stat:"client_certificate_presented"`
-	FailVerifyNoCert      stats.Counter `stat:"fail_verify_no_cert"`
-	FailVerifyError       stats.Counter `stat:"fail_verify_error"`
-	FailVerifySAN         stats.Counter `stat:"fail_verify_san"`
-	FailVerifyCertHash    stats.Counter `stat:"fail_verify_cert_hash"`
-	OCSPStapleFailed      stats.Counter `stat:"ocsp_staple_failed"`
-	OCSPStapleOmitted     stats.Counter `stat:"ocsp_staple_omitted"`
-	OCSPStapleResponses   stats.Counter `stat:"ocsp_staple_responses"`
-	OCSPStapleRequests    stats.Counter `stat:"ocsp_staple_requests"`
-	WasKeyUsageInvalid    stats.Counter `stat:"was_key_usage_invalid"`
-	SecretsNotReadyServer stats.Counter `stat:"downstream_context_secrets_not_ready" zero:"hide"`
-	SecretsNotReadyClient stats.Counter `stat:"upstream_context_secrets_not_ready" zero:"hide"`
+	ConnectionError      stats.Counter `stat:"connection_error"` // what failed, but for the certificate of the peer
+	Handshake            stats.Counter `stat:"handshake"`        // what succeeded
+	SessionReused        stats.Counter `stat:"session_reused"`
+	NoCertificate        stats.Counter `stat:"no_certificate"` // succeeded, and the peer has shown no certificate
+	CertificatePresented stats.Counter `stat:"client_certificate_presented"`
+	FailVerifyNoCert     stats.Counter `stat:"fail_verify_no_cert"`
+	FailVerifyError      stats.Counter `stat:"fail_verify_error"`
+	FailVerifySAN        stats.Counter `stat:"fail_verify_san"`
+	FailVerifyCertHash   stats.Counter `stat:"fail_verify_cert_hash"`
+	OCSPStapleFailed     stats.Counter `stat:"ocsp_staple_failed"`
+	OCSPStapleOmitted    stats.Counter `stat:"ocsp_staple_omitted"`
+	OCSPStapleResponses  stats.Counter `stat:"ocsp_staple_responses"`
+	OCSPStapleRequests   stats.Counter `stat:"ocsp_staple_requests"`
+	WasKeyUsageInvalid   stats.Counter `stat:"was_key_usage_invalid"`
 }
 
 // meters are the series of one socket. Safe for concurrent use.
@@ -109,15 +121,24 @@ func (m *meters) failed(lane uint32, err error) string {
 		st.FailVerifyNoCert.Inc()
 	case failureNotReady:
 		if m.client {
-			st.SecretsNotReadyClient.Inc()
+			m.group.Lane(lane).Client.NotReady.Inc()
 		} else {
-			st.SecretsNotReadyServer.Inc()
+			m.group.Lane(lane).Server.NotReady.Inc()
 		}
 	case failureTLS:
 		st.ConnectionError.Inc()
 	case failureGone:
 	}
 	return f.text
+}
+
+// updated counts another version of a secret that a source has delivered.
+func (m *meters) updated() {
+	if m.client {
+		m.group.Lane(0).Client.Updates.Inc()
+	} else {
+		m.group.Lane(0).Server.Updates.Inc()
+	}
 }
 
 // expirations sets the gauges that say when certificates expire. Those without a name of their own are told apart by where they are from;

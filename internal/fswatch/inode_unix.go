@@ -1,14 +1,14 @@
 //go:build unix
 
-package secret
+package fswatch
 
 import (
 	"io/fs"
 	"syscall"
 )
 
-// inode tells a file that was renamed over another from it.
-func inode(info fs.FileInfo) uint64 {
+// Inode tells a file that was renamed over another from it.
+func Inode(info fs.FileInfo) uint64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return uint64(st.Ino) //nolint:unconvert // narrower on some systems
 	}

@@ -1,4 +1,4 @@
-package secret
+package fswatch
 
 import (
 	"os"
@@ -9,9 +9,9 @@ import (
 // maxLinks is how many symbolic links a path may lead through.
 const maxLinks = 40
 
-// trace follows a path through its symbolic links. points are the places where a change makes it lead to something else: each link, and the
+// Trace follows a path through its symbolic links. points are the places where a change makes it lead to something else: each link, and the
 // file at its end, or the first thing on the way that is not there. end is the file, "" if it is not there. All have real directories.
-func trace(name string) (points []string, end string) {
+func Trace(name string) (points []string, end string) {
 	abs, err := filepath.Abs(name)
 	if err != nil {
 		return nil, ""
