@@ -22,6 +22,7 @@ type Error struct {
 	Cause   error
 
 	Overloaded bool        // the reply says x-envoy-overloaded
+	Says       string      // a further header that the reply has, with the value true; "" for none
 	GRPC       grpc.Status // of the reply to a gRPC request; OK: what Status stands for
 }
 

@@ -33,6 +33,9 @@ func (x *Exchange) decorate(resp *message.Response, e *Error) {
 	if e.Overloaded {
 		resp.Header.SetKnown(message.XEnvoyOverloaded, "true")
 	}
+	if e.Says != "" {
+		resp.Header.Set(e.Says, "true")
+	}
 	if x.Route == nil || x.Route.Target == nil {
 		return
 	}

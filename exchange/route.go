@@ -11,9 +11,10 @@ import (
 // A Route is what the route table says about a request, compiled and immutable. One of Target, Redirect and Direct says what to
 // do; a route with none of them is how a table says that nothing matched.
 type Route struct {
-	ID          int // dense within its table: index of the filter chain compiled for it
+	ID          int // of its own within its table
 	Name        string
 	Place       string // where the configuration says so: a resource path
+	Origin      string // begins Place for those who do not know the table: `route "name": ` of one that is a resource of its own
 	VirtualHost string
 	Table       string // name of the route configuration
 	Metadata    map[string]map[string]any

@@ -14,7 +14,7 @@ func (t *Tracked) row(now int64) Row {
 		Try: int(t.tries.Load()),
 	}
 	if route := t.route.Load(); route != nil {
-		r.Route, r.Place = route.Name, route.Place
+		r.Route, r.Place = route.Name, route.Origin+route.Place
 	}
 	if h := t.upstream.Load(); h != nil {
 		r.Cluster, r.Upstream = h.ClusterName(), h.Address()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"syscall"
 	"time"
@@ -364,6 +365,10 @@ func (f *flight) mayRetry() bool {
 		return false
 	}
 	r.holding = true
+	if rand.Uint64N(100) >= f.r.runtime.Uint(keyUseRetry, 100) {
+		f.letGo()
+		return false
+	}
 	f.counts.RqRetry.Inc()
 	f.each(classRetry)
 	return true

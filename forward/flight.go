@@ -116,6 +116,9 @@ func (f *flight) prepare() error {
 	}
 	f.counts = f.cluster.Stats(x.Lane)
 	f.findClasses()
+	if dropped, all := f.cluster.Drops(&f.hints); dropped {
+		return f.shed(all)
+	}
 
 	f.orders.takeTimeouts(h, f.r.respectExpected)
 	f.grpc = grpc.IsRequest(h)
@@ -127,7 +130,7 @@ func (f *flight) prepare() error {
 	f.rewrite()
 	f.ask()
 	f.orders.takeRetries(h)
-	f.retries.of(route.Retry, &f.orders, x.Request)
+	f.retries.of(route.Retry, &f.orders, x.Request, f.r.runtime)
 	f.wrap()
 	x.LimitResponse(f.timeouts.global)
 	return nil

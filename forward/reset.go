@@ -154,12 +154,31 @@ func brokenOff(r reset, err error) *exchange.Error {
 	return e
 }
 
+// shed is the error of an exchange that the control plane wants to be refused, be it one of some or all of them.
+func (f *flight) shed(all bool) error {
+	e := errDropped
+	if all {
+		e = errAllDropped
+	}
+	f.charge(e.Status, false)
+	if !f.r.suppress {
+		return e
+	}
+	bare := *e
+	bare.Says = ""
+	return &bare
+}
+
 // What an exchange fails with where no attempt is at fault. Statuses, texts, flags and details are Envoy's. Immutable.
 var (
 	errNoRoute   = &exchange.Error{Stage: exchange.Routing, Side: exchange.Local, Flag: observe.NR, Status: 404, Details: "route_not_found"}
 	errNoCluster = &exchange.Error{Stage: exchange.Pick, Side: exchange.Local, Flag: observe.NC, Status: 503, Details: "cluster_not_found"}
 	errNoHost    = &exchange.Error{Stage: exchange.Pick, Side: exchange.Upstream, Flag: observe.UH, Status: 503, Body: "no healthy upstream",
 		Details: "no_healthy_upstream"}
+	errDropped = &exchange.Error{Stage: exchange.Pick, Side: exchange.Local, Flag: observe.DO, Status: 503, Body: "drop overload",
+		Details: "drop_overload", Says: "x-envoy-drop-overload"}
+	errAllDropped = &exchange.Error{Stage: exchange.Pick, Side: exchange.Local, Flag: observe.UDO, Status: 503, Body: "unconditional drop overload",
+		Details: "unconditional_drop_overload", Says: "x-envoy-unconditional-drop-overload"}
 	errPerTry = &exchange.Error{Stage: exchange.Receive, Side: exchange.Upstream, Flag: observe.UT, Status: 504, Body: "upstream request timeout",
 		Details: "upstream_per_try_timeout"}
 	errPerTryIdle = &exchange.Error{Stage: exchange.Receive, Side: exchange.Upstream, Flag: observe.UT, Status: 504, Body: "upstream request timeout",

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weftproxy/weft/exchange"
+	"github.com/weftproxy/weft/extension"
 	"github.com/weftproxy/weft/match"
 	"github.com/weftproxy/weft/message"
 )
@@ -33,14 +34,20 @@ const (
 	defaultRateLimitedMax = 300 * time.Second
 )
 
+// Runtime keys, Envoy's, that hold for all routes.
+const (
+	keyUseRetry = "upstream.use_retry"             // the percentage of retries that are made
+	keyBase     = "upstream.base_retry_backoff_ms" // defaultBase
+)
+
 // of combines the route's policy with what the request asks for.
-func (r *retries) of(p *exchange.RetryPolicy, o *orders, q *message.Request) {
-	*r = retries{policy: p, left: 1, next: defaultBase}
+func (r *retries) of(p *exchange.RetryPolicy, o *orders, q *message.Request, rt *extension.Runtime) {
+	*r = retries{policy: p, left: 1}
 	if p != nil {
-		r.on, r.left, r.most = p.On, p.Retries, p.Max
-		if p.Base > 0 {
-			r.next = p.Base
-		}
+		r.on, r.left, r.next, r.most = p.On, p.Retries, p.Base, p.Max
+	}
+	if r.next <= 0 {
+		r.next = time.Duration(min(max(rt.Uint(keyBase, uint64(defaultBase/time.Millisecond)), 1), 1<<31)) * time.Millisecond
 	}
 	if r.most == 0 {
 		r.most = 10 * r.next

@@ -14,6 +14,7 @@ import (
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 
 	"github.com/weftproxy/weft/exchange"
+	"github.com/weftproxy/weft/extension"
 	"github.com/weftproxy/weft/match"
 	"github.com/weftproxy/weft/message"
 	"github.com/weftproxy/weft/protocol"
@@ -341,4 +342,44 @@ func TestPerTryIdleGoesOnThroughTheBody(t *testing.T) {
 			t.Errorf("%v after %v", r.broken, time.Since(began))
 		}
 	})
+}
+
+func TestTheRuntimeSaysWhetherToRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, &routerv3.Router{}, status(503))
+		f.router.runtime = &extension.Runtime{}
+		for share, want := range map[string]int{"0": 1, "100": 3, "200": 3, "x": 3} {
+			f.router.runtime.Set(map[string]string{keyUseRetry: share})
+			before := len(f.net.seen())
+			c := f.call(policy(exchange.RetryPolicy{On: exchange.Retry5xx, Retries: 2}))
+			c.run()
+			if n := len(f.net.seen()) - before; n != want {
+				t.Errorf("%s %%: %d tries, want %d", share, n, want)
+			}
+			if f.retrying().Active() != 0 {
+				t.Errorf("%s %%: a place of the retry breaker leaked", share)
+			}
+		}
+	})
+}
+
+func TestTheRuntimeHasTheBackOffOfPoliciesWithout(t *testing.T) {
+	rt := &extension.Runtime{}
+	rt.Set(map[string]string{keyBase: "40"})
+	for _, tc := range []struct {
+		p          exchange.RetryPolicy
+		rt         *extension.Runtime
+		base, most time.Duration
+	}{
+		{exchange.RetryPolicy{}, nil, 25 * time.Millisecond, 250 * time.Millisecond},
+		{exchange.RetryPolicy{}, rt, 40 * time.Millisecond, 400 * time.Millisecond},
+		{exchange.RetryPolicy{Base: time.Second}, rt, time.Second, 10 * time.Second},
+		{exchange.RetryPolicy{Max: 50 * time.Millisecond}, rt, 40 * time.Millisecond, 50 * time.Millisecond},
+	} {
+		var r retries
+		r.of(&tc.p, &orders{retries: -1}, &message.Request{}, tc.rt)
+		if r.next != tc.base || r.most != tc.most {
+			t.Errorf("%+v: %v up to %v", tc.p, r.next, r.most)
+		}
+	}
 }

@@ -22,6 +22,7 @@ type Router struct {
 	bufferLimit     int // request bytes kept for retries where the route does not say
 	logs            []accesslog.Writer
 	classes         classes
+	runtime         *extension.Runtime
 }
 
 // defaultBufferLimit is the listener's when it has none: Envoy's per_connection_buffer_limit_bytes.
@@ -35,6 +36,7 @@ func NewRouter(env *extension.Env, cfg *routerv3.Router) (exchange.Filter, error
 		respectExpected: cfg.GetRespectExpectedRqTimeout(),
 		suppressGRPC:    cfg.GetSuppressGrpcRequestFailureCodeStats(),
 		bufferLimit:     env.Listener.BufferLimit,
+		runtime:         env.Options.Runtime,
 		classes:         classes{store: env.Stats},
 	}
 	if r.bufferLimit <= 0 {

@@ -34,6 +34,7 @@ const (
 	DF                     // DnsResolutionFailed
 	DO                     // DropOverload
 	DR                     // DownstreamRemoteReset
+	UDO                    // UnconditionalDropOverload
 	flagEnd
 )
 
@@ -55,6 +56,7 @@ var flagNames = [...]flagName{
 	{NFCF, "NFCF", "NoFilterConfigFound"}, {DT, "DT", "DurationTimeout"}, {UPE, "UPE", "UpstreamProtocolError"},
 	{NC, "NC", "NoClusterFound"}, {OM, "OM", "OverloadManagerTerminated"}, {DF, "DF", "DnsResolutionFailed"},
 	{DO, "DO", "DropOverload"}, {DR, "DR", "DownstreamRemoteReset"},
+	{UDO, "UDO", "UnconditionalDropOverload"},
 }
 
 // Append appends the set's short names, or the long ones, joined by commas, or "-" when it is empty.

@@ -23,7 +23,24 @@ const (
 //
 // A scalar set to its default is invisible in a proto and passes.
 func Check(root proto.Message, at Path, s Support, types protoregistry.MessageTypeResolver, p *Problems) {
-	c := checker{support: s, types: types, problems: p, root: at, plans: map[protoreflect.FullName]*plan{}}
+	NewChecker(s, types).Check(root, at, p)
+}
+
+// A Checker checks many messages by the same table, which it looks at once a message type. Not safe for concurrent use.
+type Checker struct {
+	support Support
+	types   protoregistry.MessageTypeResolver
+	plans   map[protoreflect.FullName]*plan
+}
+
+// NewChecker returns a Checker; its arguments are those of Check.
+func NewChecker(s Support, types protoregistry.MessageTypeResolver) *Checker {
+	return &Checker{support: s, types: types, plans: map[protoreflect.FullName]*plan{}}
+}
+
+// Check is the function Check.
+func (k *Checker) Check(root proto.Message, at Path, p *Problems) {
+	c := checker{support: k.support, types: k.types, problems: p, root: at, plans: k.plans}
 	c.message(root.ProtoReflect())
 	c.rules(root)
 }

@@ -64,8 +64,8 @@ func Core() Support {
 		"envoy.config.core.v3.Metadata": Names("filter_metadata").No("typed_filter_metadata", "use filter_metadata"),
 		"envoy.config.core.v3.Node": Names("id cluster metadata locality").
 			NoEffect("user_agent_name user_agent_version user_agent_build_version extensions client_features listening_addresses",
-				"it speaks to control planes only").
-			No("dynamic_parameters", "there is no control plane"),
+				"Weft says so of itself").
+			No("dynamic_parameters", "xdstp context parameters are not supported"),
 		"envoy.config.core.v3.DataSource": Names("filename inline_bytes inline_string environment_variable").
 			No("watched_directory", "files are read with the configuration; a reload reads them again"),
 		"envoy.config.core.v3.SubstitutionFormatString": Names("text_format json_format text_format_source omit_empty_values content_type json_format_options").

@@ -105,6 +105,7 @@ func (s *Set) Len() int {
 type Rejection struct {
 	Key      Key
 	Problems []Problem
+	Resource *Resource // nil: it could not be read, or whoever is told knows it
 }
 
 // Error is the rejection's first problem.

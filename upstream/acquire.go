@@ -52,12 +52,12 @@ func (h *Host) Acquire(ctx context.Context, d *Demand) (pool.Lease, error) {
 
 // Connect dials a connection without a protocol, as pool.Pool's Connect. downstream is the connection that it is opened for, nil for none.
 func (h *Host) Connect(ctx context.Context, downstream *conn.Info, lane uint32, priority int) (*pool.Raw, error) {
-	return h.Pool().Connect(ctx, lane, priority, downstream)
+	return h.Pool().Connect(ctx, lane, priority, downstream, nil)
 }
 
 // divided reports whether there are requests that cannot share the host's connections.
 func (h *Host) divided() bool {
-	via := h.from.via
+	via := h.spec().via
 	return via.socket != nil && (via.PerPeer || h.cluster.Config.HTTP.Named())
 }
 
@@ -81,7 +81,7 @@ func (h *Host) key(v protocol.Version, d *Demand) poolKey {
 	if o.AutoSAN { // of a request for nobody no certificate will do
 		k.san, k.checked = d.Name, true
 	}
-	if h.from.via.PerPeer && d.Downstream != nil {
+	if h.spec().via.PerPeer && d.Downstream != nil {
 		k.source, k.destination, k.tlvs = d.Downstream.Remote, d.Downstream.Local, string(d.Downstream.ProxyTLVs)
 	}
 	return k
@@ -89,7 +89,7 @@ func (h *Host) key(v protocol.Version, d *Demand) poolKey {
 
 // transport returns what connections that speak a version lie on.
 func (h *Host) transport(v protocol.Version) pool.Transport {
-	return pool.Transport{Socket: h.from.via.socket, Options: socket.Options{HostName: h.from.hostname, Fallback: alpnOf(v)}}
+	return pool.Transport{Socket: h.spec().via.socket, Options: socket.Options{HostName: h.spec().hostname, Fallback: alpnOf(v)}}
 }
 
 // newApart returns a pool of connections for the requests of a key.

@@ -18,7 +18,7 @@ func (c *Cluster) watch(hosts []*Host) {
 		return
 	}
 	for _, h := range hosts {
-		if h.from.check.disabled {
+		if h.spec().check.disabled {
 			continue
 		}
 		ctx, cancel := context.WithCancel(c.run)
@@ -44,15 +44,15 @@ func (c *Cluster) watch(hosts []*Host) {
 
 // checked says what the health check of a host connects to.
 func (h *Host) checked() health.Target {
-	t := health.Target{Network: h.from.network, Address: h.Address(), Port: h.from.check.port, Hostname: h.from.check.hostname}
-	if h.from.check.address != "" {
-		t.Network, t.Address = "tcp", h.from.check.address
+	t := health.Target{Network: h.spec().network, Address: h.Address(), Port: h.spec().check.port, Hostname: h.spec().check.hostname}
+	if h.spec().check.address != "" {
+		t.Network, t.Address = "tcp", h.spec().check.address
 	}
-	o, via := h.cluster.Config.Health, h.from.via
+	o, via := h.cluster.Config.Health, h.spec().via
 	if o.SocketMatch != nil {
 		via = h.cluster.sockets.choose(o.SocketMatch, nil)
 	}
-	t.Transport = pool.Transport{Socket: via.socket, Options: socket.Options{ALPN: o.ALPN, HostName: h.from.hostname}}
+	t.Transport = pool.Transport{Socket: via.socket, Options: socket.Options{ALPN: o.ALPN, HostName: h.spec().hostname}}
 	switch {
 	case o.HTTP != nil && o.HTTP.Negotiated:
 		t.Transport.Options.Fallback = alpnAuto
@@ -151,6 +151,7 @@ func (c *Cluster) newChecker() *health.Checker {
 	h := &health.Checker{
 		Config: c.Config.Health, Cluster: c.Name, Network: c.env.Network, Local: c.Config.Bind.Local, Control: c.Config.Bind.Control,
 		Stats: stats.NewGroup[health.Stats](c.scope.Scope("health_check.")).Lane(0), Used: c.used,
+		Bounds: c.Config.settings.checkInterval,
 	}
 	switch o := c.Config.Health; {
 	case o.HTTP != nil && o.HTTP.Negotiated:

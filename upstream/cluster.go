@@ -10,6 +10,7 @@ import (
 	"github.com/weftproxy/weft/protocol"
 	"github.com/weftproxy/weft/protocol/auto"
 	"github.com/weftproxy/weft/protocol/http2"
+	"github.com/weftproxy/weft/subscription"
 	"github.com/weftproxy/weft/upstream/balance"
 	"github.com/weftproxy/weft/upstream/health"
 	"github.com/weftproxy/weft/upstream/pool"
@@ -28,6 +29,8 @@ type Cluster struct {
 	limits  *stats.Group[breakerStats]
 	hosts   atomic.Pointer[HostSet]
 	sockets sockets
+	secrets []*subscription.Watch // those of sockets that others deliver
+	eds     *eds                  // nil of other types
 
 	breakersOnce sync.Once
 	breakers     *[2]pool.Breaker
@@ -35,6 +38,12 @@ type Cluster struct {
 	pools        [2]*pool.Options // by poolOf; nil where the version is not spoken
 	wanted       atomic.Bool      // somebody has asked for a connection
 	draining     atomic.Bool
+	dropping     atomic.Pointer[drop] // nil: nothing is
+	shed         atomic.Uint64        // how many requests were dropped since the last load report
+	marks        loadMarks
+
+	holding sync.Mutex // before mu
+	held    bool       // the watches are; guarded by holding
 
 	mu       sync.Mutex
 	found    [][]*Host // hosts by endpoint of the configuration; guarded by mu, like all below
@@ -46,6 +55,9 @@ type Cluster struct {
 	cancel   context.CancelFunc
 	unready  int // endpoints without a first answer, and hosts without a first check
 	closed   bool
+	overprov int      // the overprovisioning factor in force, in percent
+	warm     bool     // ready is closed
+	then     []func() // to call when it is
 
 	unresolved []bool // by endpoint: its name could not be resolved the last time; each owned by the goroutine that resolves it
 
@@ -171,21 +183,6 @@ func (c *Cluster) http2Client() http2.ClientOptions {
 	return o
 }
 
-// Ready returns a channel that is closed once every endpoint was resolved, and every host checked, for the first time.
-func (c *Cluster) Ready() <-chan struct{} {
-	if c.ready == nil {
-		return always
-	}
-	return c.ready
-}
-
-// always is closed. Immutable.
-var always = func() chan struct{} {
-	ch := make(chan struct{})
-	close(ch)
-	return ch
-}()
-
 // Drain lets go of the cluster's connections: discovery and checks stop, idle connections close, others when they are free. It
 // blocks until none is left, or ctx ends. Whoever already has a host may still use it.
 func (c *Cluster) Drain(ctx context.Context) {
@@ -243,6 +240,7 @@ func (c *Cluster) stop() {
 	cancel := c.cancel
 	c.run = nil
 	c.mu.Unlock()
+	c.release()
 	if cancel != nil {
 		cancel()
 		c.running.Wait()

@@ -122,7 +122,7 @@ func TestCompileFindsMistakes(t *testing.T) {
 		{static("", spot("", "web.test")), "cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address", "malformed IP address: web.test"},
 		{strings.Replace(static("", spot("", "a.test", "b.test")), "STATIC", "LOGICAL_DNS", 1), "cluster.load_assignment.endpoints", "exactly one endpoint, not 2"},
 		{static("connect_timeout: 0s", one), "cluster.connect_timeout", "greater than zero"},
-		{static("type: EDS\n", one)[len("name: web\ntype: STATIC\n"):] + "name: web\n", "cluster.type", "not supported"},
+		{static("type: EDS\n", one)[len("name: web\ntype: STATIC\n"):] + "name: web\n", "cluster.eds_cluster_config.eds_config", "without an EDS config"},
 		{static("lb_policy: MAGLEV", one), "cluster.lb_policy", "not supported"},
 		{static("upstream_bind_config: {source_address: {address: nowhere, port_value: 0}}", one), "cluster.upstream_bind_config.source_address.address", "malformed"},
 		{static(`health_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {send: {text: zz}}}]`, one),

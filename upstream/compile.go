@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"log/slog"
-	"math"
 	"strings"
 	"time"
 
@@ -46,6 +45,7 @@ const (
 	defaultBuffer         = 1 << 20
 	defaultIdle           = time.Hour
 	defaultRefresh        = 5 * time.Second
+	defaultOverprov       = 140
 )
 
 // A compiler compiles one Cluster message.
@@ -62,35 +62,57 @@ func Compile(env CompileEnv, m *clusterv3.Cluster, at resource.Path, p *resource
 	if env.Log == nil {
 		env.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Cluster{Name: m.GetName(), Config: compileConfig(env, m, at, p), env: env}
-	c.env.Secrets = nil // it is of this compilation
+	x := &compiler{m: m, at: at, p: p}
+	c := &Cluster{Name: m.GetName(), Config: x.compile(env), env: env}
+	c.env.Secrets, c.env.Hub = nil, nil // they are of this compilation
 	c.scope = env.Stats.Scope("cluster."+c.Config.StatName+".", stats.Tag{Name: "envoy.cluster_name", Value: c.Config.StatName})
 	c.compileSockets(env, m, at, p)
 	if p.HasErrors() {
 		c.scope.Close()
 		return c
 	}
+	if env.Secrets != nil {
+		c.secrets = env.Secrets.Watches()
+	}
 	c.traffic = stats.NewGroup[Stats](c.scope)
 	c.members = stats.NewGroup[memberStats](c.scope)
 	c.limits = stats.NewGroup[breakerStats](c.scope)
-	if c.Config.Type == Static && c.Config.Health != nil || c.Config.Type != Static && c.Config.WaitForWarm {
+	c.populate()
+	c.compileEDS(x, env)
+	if p.HasErrors() { // of the source, or of the assignment that it has already
+		c.scope.Close()
+		return c
+	}
+	if c.awaited() {
 		c.ready = make(chan struct{})
 	}
-	c.found = make([][]*Host, len(c.Config.endpoints))
-	c.unresolved = make([]bool, len(c.Config.endpoints))
-	list := make([]*Host, len(c.Config.endpoints))
-	for i, e := range c.Config.endpoints {
-		if e.name == "" {
-			list[i] = c.newHost(e, e.addr)
-			c.found[i] = list[i : i+1 : i+1]
-		}
-	}
-	c.hosts.Store(newHostSet(c.Config, c.flatten()))
 	return c
 }
 
-func compileConfig(env CompileEnv, m *clusterv3.Cluster, at resource.Path, p *resource.Problems) *Config {
-	x := compiler{m: m, at: at, p: p, c: &Config{Name: m.GetName(), StatName: m.GetName()}}
+// populate makes the hosts that the configuration names by address.
+func (c *Cluster) populate() {
+	a := c.Config.assigned
+	c.overprov = a.overprov
+	c.dropping.Store(a.drop)
+	if c.Config.Type == EDS {
+		c.found = make([][]*Host, 1)
+	} else {
+		c.found = make([][]*Host, len(a.endpoints))
+		c.unresolved = make([]bool, len(a.endpoints))
+		list := make([]*Host, len(a.endpoints))
+		for i, e := range a.endpoints {
+			if e.name == "" {
+				list[i] = c.newHost(e, e.addr)
+				c.found[i] = list[i : i+1 : i+1]
+			}
+		}
+	}
+	c.hosts.Store(newHostSet(c.Config, c.overprov, c.flatten()))
+}
+
+func (x *compiler) compile(env CompileEnv) *Config {
+	m, at, p := x.m, x.at, x.p
+	x.c = &Config{Name: m.GetName(), StatName: m.GetName(), settings: settings{lookup: env.Runtime}}
 	c := x.c
 	if m.GetAltStatName() != "" {
 		c.StatName = m.GetAltStatName()
@@ -107,7 +129,13 @@ func compileConfig(env CompileEnv, m *clusterv3.Cluster, at resource.Path, p *re
 	c.WaitForWarm = m.GetWaitForWarmOnInit() == nil || m.GetWaitForWarmOnInit().GetValue()
 	c.CloseOnFailure = m.GetCloseConnectionsOnHostHealthFailure()
 	c.IgnoreHealthOnDrop = m.GetIgnoreHealthOnHostRemoval()
+	if lrs := m.GetLrsServer(); lrs != nil {
+		if c.ReportLoad = lrs.GetSelf() != nil; !c.ReportLoad {
+			p.Unsupported(at.Field("lrs_server"), "self: {}, or the bootstrap's cluster_manager.load_stats_config")
+		}
+	}
 	x.discovery()
+	x.eds(env)
 	x.http(env)
 	x.balance()
 	x.breakers()
@@ -138,8 +166,10 @@ func (x *compiler) discovery() {
 		x.c.Type = StrictDNS
 	case clusterv3.Cluster_LOGICAL_DNS:
 		x.c.Type = LogicalDNS
+	case clusterv3.Cluster_EDS:
+		x.c.Type = EDS
 	default:
-		x.p.Unsupported(x.at.Field("type"), "STATIC, STRICT_DNS or LOGICAL_DNS")
+		x.p.Unsupported(x.at.Field("type"), "STATIC, STRICT_DNS, LOGICAL_DNS or EDS")
 	}
 	if x.m.GetClusterType() != nil {
 		x.p.Unsupported(x.at.Field("cluster_type"), "use type")
@@ -260,15 +290,15 @@ func (x *compiler) checks(env CompileEnv) {
 }
 
 func (x *compiler) endpoints() {
-	e := endpointCompiler{kind: x.c.Type, p: x.p}
-	a := x.m.GetLoadAssignment()
 	at := x.at.Field("load_assignment")
-	x.c.Overprov = 140
-	if v := a.GetPolicy().GetOverprovisioningFactor(); v != nil {
-		x.c.Overprov = int(min(v.GetValue(), math.MaxInt32))
+	if x.c.Type == EDS {
+		if x.m.GetLoadAssignment() != nil {
+			x.p.Warnf(at, "leave it out", "endpoints of an EDS cluster come from eds_config only")
+		}
+		x.c.assigned = &assignment{overprov: defaultOverprov}
+		return
 	}
-	e.assignment(a, at)
-	x.c.endpoints = e.out
+	x.c.assigned = compileAssignment(x.c.Type, x.m.GetLoadAssignment(), at, x.p)
 }
 
 // resolver takes over the options of a resolver for this cluster.

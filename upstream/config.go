@@ -20,33 +20,42 @@ const (
 	Static     Discovery = iota // the configuration names addresses
 	StrictDNS                   // every address of every name is a host
 	LogicalDNS                  // one host, whose address is the first one of a name
+	EDS                         // a control plane names addresses
 )
 
 // String returns Envoy's name for the kind.
-func (d Discovery) String() string { return [...]string{"STATIC", "STRICT_DNS", "LOGICAL_DNS"}[d] }
+func (d Discovery) String() string {
+	return [...]string{"STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS"}[d]
+}
+
+// resolves reports whether hosts come of names.
+func (d Discovery) resolves() bool { return d == StrictDNS || d == LogicalDNS }
 
 // Config is a compiled Cluster message. Immutable.
 type Config struct {
 	Name     string
 	StatName string // alt_stat_name, or the name
 	Type     Discovery
+	// ServiceName is eds_cluster_config.service_name, by which the control plane knows the cluster; "": by its name.
+	ServiceName string
+	ReportLoad  bool // lrs_server: {self: {}}: to where the cluster comes from
 
 	ConnectTimeout time.Duration // default 5 s
 	BufferLimit    int           // per_connection_buffer_limit_bytes, default 1 MiB
 	Metadata       map[string]map[string]any
 
-	HTTP      HTTP
-	Balance   balance.Options
-	Locality  bool    // locality_weighted_lb_config
-	Panic     float64 // healthy_panic_threshold in percent, default 50
-	NoPanic   bool    // fail_traffic_on_panic: answer with an error instead
-	Overprov  int     // overprovisioning_factor in percent, default 140
-	Breakers  [2]Thresholds
-	PerHost   uint32 // connections to one host (per_host_thresholds); 0: unlimited
-	Health    *health.Config
-	DNS       DNS
-	Bind      Bind
-	endpoints []*endpoint
+	HTTP     HTTP
+	Balance  balance.Options
+	Locality bool    // locality_weighted_lb_config
+	Panic    float64 // healthy_panic_threshold in percent, default 50
+	NoPanic  bool    // fail_traffic_on_panic: answer with an error instead
+	Breakers [2]Thresholds
+	PerHost  uint32 // connections to one host (per_host_thresholds); 0: unlimited
+	Health   *health.Config
+	DNS      DNS
+	Bind     Bind
+	assigned *assignment // load_assignment
+	settings settings    // of the runtime
 
 	WaitForWarm        bool // wait_for_warm_on_init, default true
 	IgnoreNewHosts     bool // ignore_new_hosts_until_first_hc

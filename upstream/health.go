@@ -21,6 +21,7 @@ const (
 const (
 	unhealthy = FailedActiveHC | FailedOutlierCheck | FailedEDSHealth | EDSStatusDraining
 	degraded  = DegradedActiveHC | DegradedEDSHealth
+	edsHealth = FailedEDSHealth | DegradedEDSHealth | EDSStatusDraining // what an endpoint's health_status says
 )
 
 // healthNames are the reasons as /clusters prints them. Immutable.

@@ -12,8 +12,8 @@ import (
 // name its address. All methods are safe for concurrent use.
 type Host struct {
 	cluster *Cluster
-	from    *endpoint
-	at      atomic.Pointer[place] // nil: as from says. LOGICAL_DNS hosts move
+	from    atomic.Pointer[endpoint] // another one when an update says other things of the same address
+	at      atomic.Pointer[place]    // nil: as from says. LOGICAL_DNS hosts move
 	health  atomic.Uint32
 	pools   [2]atomic.Pointer[pool.Pool] // by poolOf; nil until used
 	apart   atomic.Pointer[apart]        // pools of connections that not all requests can share; nil until used
@@ -28,6 +28,9 @@ type place struct {
 	addr    netip.AddrPort
 }
 
+// spec returns what the configuration says of the host.
+func (h *Host) spec() *endpoint { return h.from.Load() }
+
 // ClusterName returns the name of the host's cluster.
 func (h *Host) ClusterName() string { return h.cluster.Name }
 
@@ -36,7 +39,7 @@ func (h *Host) Address() string {
 	if p := h.at.Load(); p != nil {
 		return p.address
 	}
-	return h.from.address
+	return h.spec().address
 }
 
 // AddrPort returns the host's address; the zero value for unix sockets.
@@ -44,33 +47,33 @@ func (h *Host) AddrPort() netip.AddrPort {
 	if p := h.at.Load(); p != nil {
 		return p.addr
 	}
-	return h.from.addr
+	return h.spec().addr
 }
 
 // Hostname returns the name that the configuration gives the host, or that it was resolved from; "" when there is none.
-func (h *Host) Hostname() string { return h.from.hostname }
+func (h *Host) Hostname() string { return h.spec().hostname }
 
 // Weight returns load_balancing_weight, default 1.
-func (h *Host) Weight() uint32 { return h.from.weight }
+func (h *Host) Weight() uint32 { return h.spec().weight }
 
 // Priority returns the priority, 0 being the highest.
-func (h *Host) Priority() int { return h.from.locality.priority }
+func (h *Host) Priority() int { return h.spec().locality.priority }
 
 // Canary reports whether metadata marks the host as a canary (envoy.lb: {canary: true}).
-func (h *Host) Canary() bool { return h.from.canary }
+func (h *Host) Canary() bool { return h.spec().canary }
 
 // Locality returns region, zone and sub-zone.
 func (h *Host) Locality() (region, zone, subZone string) {
-	l := h.from.locality
+	l := h.spec().locality
 	return l.Region, l.Zone, l.SubZone
 }
 
 // Metadata returns the endpoint's metadata, or else its locality's. It must not be changed.
-func (h *Host) Metadata() map[string]map[string]any { return h.from.facts() }
+func (h *Host) Metadata() map[string]map[string]any { return h.spec().facts() }
 
 // Scheme returns https where what is sent to the host is encrypted, else http.
 func (h *Host) Scheme() string {
-	if h.from.via.Secure {
+	if h.spec().via.Secure {
 		return "https"
 	}
 	return "http"
@@ -140,7 +143,7 @@ func (h *Host) idle() bool {
 	return all
 }
 
-func (h *Host) target() (network, address string) { return h.from.network, h.Address() }
+func (h *Host) target() (network, address string) { return h.spec().network, h.Address() }
 
 // set changes flags and reports whether the change matters to the balancer.
 func (h *Host) set(on, off Health) bool {

@@ -70,17 +70,32 @@ func (s *HostSet) choose(h *balance.Hints) *share {
 // A tier is the hosts of one priority by health.
 type tier struct{ all, healthy, degraded []*Host }
 
+// well adds a healthy host, which is among all; so is every host before it if only is true, and the two lists are one.
+func (t *tier) well(h *Host, only bool) {
+	if only {
+		t.healthy = t.all[:len(t.all):len(t.all)]
+		return
+	}
+	t.healthy = append(t.healthy, h)
+}
+
 // newHostSet spreads traffic over hosts, which are in the order of the configuration.
-func newHostSet(c *Config, hosts []*Host) *HostSet {
+func newHostSet(c *Config, overprov int, hosts []*Host) *HostSet {
 	s := &HostSet{}
-	var tiers []tier
-	levels := []balance.Level{}
+	highest := 0
 	for _, h := range hosts {
-		for len(tiers) <= h.Priority() {
-			tiers = append(tiers, tier{})
-			levels = append(levels, balance.Level{Factor: c.Overprov})
+		highest = max(highest, h.Priority())
+	}
+	tiers, levels := make([]tier, highest+1), make([]balance.Level, highest+1)
+	for i := range levels {
+		levels[i].Factor = overprov
+	}
+	for _, h := range hosts {
+		at := min(h.Priority(), highest) // it may have changed since
+		t, l := &tiers[at], &levels[at]
+		if t.all == nil {
+			t.all = make([]*Host, 0, len(hosts))
 		}
-		t, l := &tiers[h.Priority()], &levels[h.Priority()]
 		t.all = append(t.all, h)
 		l.Total++
 		state := h.Health()
@@ -91,37 +106,34 @@ func newHostSet(c *Config, hosts []*Host) *HostSet {
 		case state.Healthy():
 			s.healthy++
 			l.Healthy++
-			t.healthy = append(t.healthy, h)
+			t.well(h, l.Healthy == l.Total)
 		case state.Degraded():
 			s.degraded++
 			l.Degraded++
 			t.degraded = append(t.degraded, h)
 		}
 	}
-	switch len(tiers) {
-	case 0:
-		tiers, levels = make([]tier, 1), make([]balance.Level, 1)
-	case 1:
+	if highest == 0 {
 		s.all = tiers[0].all
-	default:
+	} else {
 		s.all = make([]*Host, 0, len(hosts))
 		for i := range tiers {
 			s.all = append(s.all, tiers[i].all...)
 		}
 	}
-	s.spread(c, tiers, balance.Loads(levels, c.Panic))
+	s.spread(c, overprov, tiers, balance.Loads(levels, c.panicThreshold()))
 	return s
 }
 
 // spread makes the shares.
-func (s *HostSet) spread(c *Config, tiers []tier, loads balance.Shares) {
+func (s *HostSet) spread(c *Config, overprov int, tiers []tier, loads balance.Shares) {
 	upTo := 0
 	add := func(percent int, panic bool, tier *tier, hosts []*Host) {
 		if percent == 0 {
 			return
 		}
 		upTo += percent
-		s.shares = append(s.shares, share{upTo: upTo, panic: panic, group: newGroup(c, tier, hosts, panic)})
+		s.shares = append(s.shares, share{upTo: upTo, panic: panic, group: newGroup(c, overprov, tier, hosts, panic)})
 	}
 	for i := range tiers {
 		hosts := tiers[i].healthy
@@ -140,9 +152,9 @@ func (s *HostSet) spread(c *Config, tiers []tier, loads balance.Shares) {
 }
 
 // newGroup builds the picker over hosts, some of those of a tier.
-func newGroup(c *Config, t *tier, hosts []*Host, panic bool) group {
+func newGroup(c *Config, overprov int, t *tier, hosts []*Host, panic bool) group {
 	if c.Locality && !panic && len(hosts) > 0 {
-		return byLocality(c, t, hosts)
+		return byLocality(c, overprov, t, hosts)
 	}
 	return flat(c, hosts)
 }
@@ -151,24 +163,25 @@ func flat(c *Config, hosts []*Host) group {
 	if len(hosts) == 1 {
 		return group{hosts: hosts, picker: balance.Rotate([]uint32{1}, 0)}
 	}
+	balancing := c.balancing()
 	endpoints := make([]balance.Endpoint, len(hosts))
 	for i, h := range hosts {
-		endpoints[i] = balance.Endpoint{Weight: h.from.weight, Active: &h.stats.RqActive}
+		endpoints[i] = balance.Endpoint{Weight: h.spec().weight, Active: &h.stats.RqActive}
 	}
-	return group{hosts: hosts, picker: c.Balance.Build(endpoints, rand.Uint64())}
+	return group{hosts: hosts, picker: balancing.Build(endpoints, rand.Uint64())}
 }
 
 // byLocality chooses a locality by its weight first, reduced as far as its healthy hosts cannot take that much. Localities without a
 // weight get nothing.
-func byLocality(c *Config, t *tier, hosts []*Host) group {
+func byLocality(c *Config, overprov int, t *tier, hosts []*Host) group {
 	total := map[*locality]int{}
 	for _, h := range t.all {
-		total[h.from.locality]++
+		total[h.spec().locality]++
 	}
 	members := map[*locality][]*Host{}
 	var order []*locality
 	for _, h := range hosts {
-		l := h.from.locality
+		l := h.spec().locality
 		if l.weight == 0 {
 			continue
 		}
@@ -184,7 +197,7 @@ func byLocality(c *Config, t *tier, hosts []*Host) group {
 	weights := make([]uint64, len(order))
 	for i, l := range order {
 		g.parts[i] = flat(c, members[l])
-		weights[i] = uint64(l.weight) * uint64(min(100, c.Overprov*len(members[l])/total[l]))
+		weights[i] = uint64(l.weight) * uint64(min(100, overprov*len(members[l])/max(total[l], len(members[l]))))
 	}
 	g.picker = balance.Rotate(fit(weights), rand.Uint64())
 	return g

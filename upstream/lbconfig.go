@@ -47,7 +47,7 @@ func (x *compiler) balance() {
 			c.Balance.Choices = int(o.GetChoiceCount().GetValue())
 		}
 		if o.GetActiveRequestBias() != nil {
-			c.Balance.Bias = o.GetActiveRequestBias().GetDefaultValue()
+			c.Balance.Bias, c.settings.biasKey = o.GetActiveRequestBias().GetDefaultValue(), o.GetActiveRequestBias().GetRuntimeKey()
 		}
 	case clusterv3.Cluster_RANDOM:
 		c.Balance.Policy = balance.Random
@@ -87,7 +87,7 @@ func (x *compiler) policy(any *anypb.Any, at resource.Path) {
 				b.Choices = int(m.GetChoiceCount().GetValue())
 			}
 			if m.GetActiveRequestBias() != nil {
-				b.Bias = m.GetActiveRequestBias().GetDefaultValue()
+				b.Bias, x.c.settings.biasKey = m.GetActiveRequestBias().GetDefaultValue(), m.GetActiveRequestBias().GetRuntimeKey()
 			}
 		}
 	default:

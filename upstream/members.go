@@ -25,7 +25,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// Start sets off discovery and health checks, which run until Close or the end of ctx. A cluster is started once.
+// Start sets off discovery and health checks, which run until Drain, Close or the end of ctx, and makes wanted what others deliver:
+// endpoints and secrets, until Drain or Close. A cluster is started once.
 func (c *Cluster) Start(ctx context.Context) {
 	lane := c.members.Lane(0)
 	c.account(c.Hosts())
@@ -38,32 +39,37 @@ func (c *Cluster) Start(ctx context.Context) {
 	if c.Config.Type == Static {
 		lane.UpdateSuccess.Inc()
 	}
-	if c.ready == nil && c.Config.Type == Static && c.Config.Health == nil {
-		return
-	}
-	run, cancel := context.WithCancel(ctx)
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.closed || c.draining.Load() {
-		cancel()
+		c.mu.Unlock()
 		return
 	}
-	c.run, c.cancel = run, cancel
+	if c.Config.Health != nil || c.Config.Type.resolves() {
+		c.run, c.cancel = context.WithCancel(ctx)
+	}
 	if c.Config.Health != nil {
 		c.checker = c.newChecker()
 	}
+	c.unready += c.resources()
 	for _, hosts := range c.found {
 		c.watch(hosts)
 	}
-	c.discover(run)
-	c.maybeReady()
+	if c.Config.Type.resolves() {
+		c.discover(c.run)
+	}
+	then := c.maybeReady()
+	c.mu.Unlock()
+	for _, f := range then {
+		f()
+	}
+	c.hold()
 }
 
 func tracks(c *Config) bool { return c.Breakers[0].TrackRemaining || c.Breakers[1].TrackRemaining }
 
 // discover starts a goroutine for each name, which ends with run. mu is held.
 func (c *Cluster) discover(run context.Context) {
-	for i, e := range c.Config.endpoints {
+	for i, e := range c.Config.assigned.endpoints {
 		if e.name == "" {
 			continue
 		}
@@ -123,7 +129,7 @@ func (c *Cluster) noteNames(i int, err error) {
 	if err == nil && !c.unresolved[i] {
 		return
 	}
-	log := c.env.Log.With("cluster", c.Name, "name", c.Config.endpoints[i].name)
+	log := c.env.Log.With("cluster", c.Name, "name", c.Config.assigned.endpoints[i].name)
 	switch {
 	case err == nil:
 		log.Info("resolved again")
@@ -140,7 +146,7 @@ func (c *Cluster) move(i int, answers []discovery.Answer) bool {
 	if len(answers) == 0 {
 		return false
 	}
-	e := c.Config.endpoints[i]
+	e := c.Config.assigned.endpoints[i]
 	to := netip.AddrPortFrom(answers[0].Addr, e.port)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -160,7 +166,7 @@ func (c *Cluster) move(i int, answers []discovery.Answer) bool {
 
 // replace makes the hosts of an endpoint those of the answers, keeping those that it knows. It reports whether anything changed.
 func (c *Cluster) replace(i int, answers []discovery.Answer) bool {
-	e := c.Config.endpoints[i]
+	e := c.Config.assigned.endpoints[i]
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old := map[netip.AddrPort]*Host{}
@@ -235,7 +241,8 @@ func (c *Cluster) drop(gone []*Host) {
 
 // newHost makes a host of an endpoint at an address. Where there are health checks it begins as unhealthy.
 func (c *Cluster) newHost(e *endpoint, at netip.AddrPort) *Host {
-	h := &Host{cluster: c, from: e}
+	h := &Host{cluster: c}
+	h.from.Store(e)
 	if at.IsValid() && at != e.addr {
 		h.at.Store(&place{at.String(), at})
 	}
@@ -250,26 +257,6 @@ func (c *Cluster) newHost(e *endpoint, at netip.AddrPort) *Host {
 	return h
 }
 
-// settled notes that one of the things that Ready waits for has happened.
-func (c *Cluster) settled() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.unready--
-	c.maybeReady()
-}
-
-// maybeReady closes ready when nothing is left to wait for. mu is held.
-func (c *Cluster) maybeReady() {
-	if c.unready > 0 || c.ready == nil {
-		return
-	}
-	select {
-	case <-c.ready:
-	default:
-		close(c.ready)
-	}
-}
-
 // rebuild makes the host set anew. Of several goroutines that ask for it at the same time one does it, for all.
 func (c *Cluster) rebuild() {
 	c.mu.Lock()
@@ -281,9 +268,9 @@ func (c *Cluster) rebuild() {
 	c.building = true
 	for c.dirty {
 		c.dirty = false
-		hosts := c.flatten()
+		hosts, overprov := c.flatten(), c.overprov
 		c.mu.Unlock()
-		set := newHostSet(c.Config, hosts)
+		set := newHostSet(c.Config, overprov, hosts)
 		before := c.hosts.Swap(set)
 		c.account(set)
 		if c.Config.CloseOnSetChange && !slices.Equal(before.all, set.all) {
@@ -296,6 +283,9 @@ func (c *Cluster) rebuild() {
 
 // flatten returns the hosts in the order of the configuration. An address that several names have counts once. mu is held.
 func (c *Cluster) flatten() []*Host {
+	if c.Config.Type == EDS {
+		return c.found[0]
+	}
 	var all []*Host
 	seen := map[string]bool{}
 	for _, hosts := range c.found {
@@ -328,7 +318,7 @@ func (c *Cluster) account(s *HostSet) {
 	lane.MembershipExcluded.Set(int64(s.excluded))
 	heaviest := uint32(0)
 	for _, h := range s.all {
-		heaviest = max(heaviest, h.from.weight)
+		heaviest = max(heaviest, h.spec().weight)
 	}
 	lane.MaxHostWeight.Set(int64(heaviest))
 }

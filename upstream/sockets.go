@@ -57,7 +57,7 @@ var plainSocket = &socketChoice{}
 // countSockets counts the transport sockets of new hosts.
 func (c *Cluster) countSockets(hosts []*Host) {
 	for _, h := range hosts {
-		if used := h.from.via.used; used != nil {
+		if used := h.spec().via.used; used != nil {
 			used.Inc()
 		} else {
 			c.members.Lane(0).DefaultSocket.Inc()
@@ -98,7 +98,7 @@ func (c *Cluster) compileSockets(env CompileEnv, m *clusterv3.Cluster, at resour
 				"ALPN configured for cluster %s which has a non-ALPN transport socket", c.Name)
 		}
 	}
-	for _, ep := range c.Config.endpoints {
+	for _, ep := range c.Config.assigned.endpoints {
 		ep.via = c.sockets.choose(ep.metadata, ep.locality.metadata)
 	}
 }

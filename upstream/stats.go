@@ -91,6 +91,14 @@ type memberStats struct {
 	LBZoneRoutingSampled     stats.Counter `stat:"lb_zone_routing_sampled"`
 }
 
+// edsStats are about the assignment of an EDS cluster. They live on one lane.
+type edsStats struct {
+	UpdateRejected   stats.Counter   `stat:"update_rejected"`
+	InitFetchTimeout stats.Counter   `stat:"init_fetch_timeout"`
+	UpdateTime       stats.Gauge     `stat:"update_time"`
+	UpdateDuration   stats.Histogram `stat:"update_duration" unit:"ms"`
+}
+
 // breakerStats are the gauges of the circuit breakers. They live on one lane.
 type breakerStats struct {
 	Default limitStats `stat:"circuit_breakers.default."`

@@ -4,7 +4,6 @@ import "github.com/weftproxy/weft/resource"
 
 const (
 	later   = "not supported yet"
-	noEDS   = "name the endpoints in load_assignment"
 	noHTTP3 = "HTTP/3 is not supported yet"
 	policy  = "envoy.extensions.load_balancing_policies."
 )
@@ -13,7 +12,8 @@ const (
 func Support() resource.Support {
 	const pkg = "envoy.config.cluster.v3."
 	s := resource.Support{
-		pkg + "Cluster": cluster(),
+		pkg + "Cluster":                  cluster(),
+		pkg + "Cluster.EdsClusterConfig": resource.Names("eds_config service_name"),
 		pkg + "Cluster.CommonLbConfig": resource.Names(`healthy_panic_threshold locality_weighted_lb_config zone_aware_lb_config
 			ignore_new_hosts_until_first_hc close_connections_on_host_set_change`).
 			NoEffect("update_merge_window", "health, weights and metadata take effect at once").
@@ -55,17 +55,18 @@ func cluster() resource.Fields {
 		YesBut("health_checks", "one for each cluster").
 		YesBut("typed_dns_resolver_config", "every kind means the built-in resolver").
 		YesBut("lb_policy=LEAST_REQUEST", "where weights differ, hosts are drawn by weight and compared by load").
-		No("type=EDS", noEDS).No("type=ORIGINAL_DST", later).
+		No("type=ORIGINAL_DST", later).
 		No("lb_policy=RING_HASH lb_policy=MAGLEV lb_policy=CLUSTER_PROVIDED", "ROUND_ROBIN, LEAST_REQUEST or RANDOM").
 		No("lb_policy=LOAD_BALANCING_POLICY_CONFIG", "leave lb_policy out and give load_balancing_policy").
 		No("cluster_type", "use type").
-		No("eds_cluster_config", noEDS).
+		Yes("eds_cluster_config").
+		YesBut("lrs_server", "self: it counts where the bootstrap has no load_stats_config").
 		No("transport_socket_matcher", "use transport_socket_matches").
 		NoEffect("cleanup_interval", "it is for ORIGINAL_DST clusters").
 		No("per_connection_buffer_high_watermark_timeout", later).
 		No("stats_matcher", "use the bootstrap's stats_config").
 		No("outlier_detection lb_subset_config ring_hash_lb_config maglev_lb_config original_dst_lb_config", later).
-		No("filters upstream_config lrs_server lrs_report_endpoint_metrics track_timeout_budgets preconnect_policy queuing_policies", later).
+		No("filters upstream_config lrs_report_endpoint_metrics track_timeout_budgets preconnect_policy queuing_policies", later).
 		No("connection_pool_per_downstream_connection", later)
 }
 
@@ -76,7 +77,10 @@ func endpoints() resource.Support {
 			YesBut("cluster_name", "the cluster's own name counts").
 			No("named_endpoints", "give the endpoints where they are used"),
 		pkg + "ClusterLoadAssignment.Policy": resource.Names("overprovisioning_factor").
-			No("drop_overloads endpoint_stale_after weighted_priority_health", later),
+			YesBut("drop_overloads", "one category").
+			YesBut("endpoint_stale_after", "of clusters of type EDS").
+			No("weighted_priority_health", later),
+		pkg + "ClusterLoadAssignment.Policy.DropOverload": resource.Names("category drop_percentage"),
 		pkg + "LocalityLbEndpoints": resource.Names("locality metadata lb_endpoints load_balancing_weight priority").
 			NoEffect("proximity", "nothing reads it, in Envoy either").
 			No("load_balancer_endpoints leds_cluster_locality_config", "use lb_endpoints"),

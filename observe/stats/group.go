@@ -91,6 +91,9 @@ func (g *Group[T]) grow(i uint32) *T {
 	return (*T)(atomic.LoadPointer(slot))
 }
 
+// Each calls f with the metrics of each lane that was made.
+func (g *Group[T]) Each(f func(*T)) { g.cells(0, func(p unsafe.Pointer) { f((*T)(p)) }) }
+
 // Close gives back one NewGroup; after the last the series are gone from the store. Lanes still held keep working, unseen.
 func (g *Group[T]) Close() {
 	s := g.scope.store

@@ -25,7 +25,8 @@ type Checker struct {
 	Control func(network, address string, c syscall.RawConn) error
 	Client  protocol.Client // for HTTP and gRPC checks
 	Stats   *Stats
-	Used    func() bool // whether the cluster has ever had traffic: until then no_traffic_interval holds
+	Bounds  func(d time.Duration) time.Duration // keeps an interval to what the runtime allows; nil: it does not say
+	Used    func() bool                         // whether the cluster has ever had traffic: until then no_traffic_interval holds
 }
 
 // A Target is what is checked.
@@ -136,6 +137,9 @@ func (c *Checker) wait(healthy, pending bool) time.Duration {
 	}
 	if share := d * time.Duration(o.JitterPercent) / 100; share > 0 {
 		d += rand.N(share)
+	}
+	if c.Bounds != nil {
+		d = c.Bounds(d)
 	}
 	return max(d, time.Millisecond)
 }

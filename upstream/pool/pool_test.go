@@ -443,12 +443,12 @@ func TestSessionsInUseAtAResetAreNotUsedAgain(t *testing.T) {
 
 func TestRawConnections(t *testing.T) {
 	inBubble(t, func(_ *Options, r *rig) { r.limit(1, 1, 1) }, func(t *testing.T, r *rig) {
-		raw, err := r.pool.Connect(t.Context(), 0, 0, nil)
+		raw, err := r.pool.Connect(t.Context(), 0, 0, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var e *Error
-		if _, err := r.pool.Connect(t.Context(), 0, 0, nil); !errors.As(err, &e) || e.Kind != Overflow {
+		if _, err := r.pool.Connect(t.Context(), 0, 0, nil, nil); !errors.As(err, &e) || e.Kind != Overflow {
 			t.Errorf("got %v", err)
 		}
 		if _, err := raw.Conn().Write([]byte("hello")); err != nil {
@@ -462,7 +462,7 @@ func TestRawConnections(t *testing.T) {
 		r.expect("cx_destroy_remote_with_active_rq", r.stats.CxDestroyRemoteWithActive.Value(), 1)
 		r.balanced()
 		r.net.Hang(address)
-		if _, err := r.pool.Connect(t.Context(), 0, 0, nil); !errors.As(err, &e) || e.Kind != Timeout {
+		if _, err := r.pool.Connect(t.Context(), 0, 0, nil, nil); !errors.As(err, &e) || e.Kind != Timeout {
 			t.Errorf("got %v", err)
 		}
 		r.balanced()

@@ -10,10 +10,10 @@ import (
 type Raw struct{ l *link }
 
 // Connect dials a connection for the caller alone; it blocks for at most connect_timeout, or until ctx ends. downstream is the connection
-// that it is opened for, nil for none. The error is a *Error.
-func (p *Pool) Connect(ctx context.Context, lane uint32, priority int, downstream *conn.Info) (*Raw, error) {
+// that it is opened for, nil for none; alpn is what TLS offers where the configuration has nothing. The error is a *Error.
+func (p *Pool) Connect(ctx context.Context, lane uint32, priority int, downstream *conn.Info, alpn []string) (*Raw, error) {
 	via := p.via
-	via.Options.Downstream, via.Options.Fallback = downstream, nil // it speaks nothing in particular
+	via.Options.Downstream, via.Options.Fallback = downstream, alpn
 	p.mu.Lock()
 	have := len(p.live) + len(p.dials)
 	may := !p.closed && p.mayConnect(lane, priority, have)

@@ -56,7 +56,7 @@ func TestHandshakeComesBeforeTheSession(t *testing.T) {
 		}
 		session(l).finish()
 		down := &conn.Info{ID: 7}
-		raw, err := r.pool.Connect(t.Context(), 0, 0, down)
+		raw, err := r.pool.Connect(t.Context(), 0, 0, down, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +95,7 @@ func TestHandshakeCountsForTheConnectTimeout(t *testing.T) {
 		if !errors.As(err, &e) || e.Kind != Timeout || time.Since(began) != r.o.ConnectTimeout {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
-		if _, err := r.pool.Connect(t.Context(), 0, 0, nil); !errors.As(err, &e) || e.Kind != Timeout {
+		if _, err := r.pool.Connect(t.Context(), 0, 0, nil, nil); !errors.As(err, &e) || e.Kind != Timeout {
 			t.Errorf("raw: %v", err)
 		}
 		r.expect("cx_connect_timeout", r.stats.CxConnectTimeout.Value(), 2)
@@ -108,7 +108,7 @@ func TestWhoConnectsMayGiveUpInTheHandshake(t *testing.T) {
 		gone := errors.New("gone")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(gone) })
-		if _, err := r.pool.Connect(ctx, 0, 0, nil); !errors.Is(err, gone) {
+		if _, err := r.pool.Connect(ctx, 0, 0, nil, nil); !errors.Is(err, gone) {
 			t.Errorf("%v", err)
 		}
 		r.balanced()
