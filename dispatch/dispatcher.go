@@ -32,9 +32,11 @@ type Dispatcher struct {
 	stats    *stats.Group[Stats]
 	listener *stats.Group[ListenerStats]
 	codec    *CodecStats
-	rematch  func(*exchange.Exchange)
 	streams  sync.Pool // of *stream
 	date     dateCache
+
+	mu        sync.Mutex // held while what is shown changes
+	published *binding   // the one in force; guarded by mu
 }
 
 // A stream is an exchange with what the dispatcher keeps for it.
@@ -42,6 +44,7 @@ type stream struct {
 	x       exchange.Exchange
 	s       protocol.Stream
 	view    *View
+	rematch func(*exchange.Exchange) // matches again in the pinned view
 	in, out flow
 	upgrade bool
 	grpc    bool // the client speaks gRPC, whatever filters make of the request
@@ -170,11 +173,12 @@ func (d *Dispatcher) begin(ctx context.Context, s protocol.Stream) *stream {
 	t, _ := d.streams.Get().(*stream)
 	if t == nil {
 		t = &stream{}
+		t.rematch = func(x *exchange.Exchange) { d.match(x, t.view) }
 	}
 	x := &t.x
 	c := s.Conn()
 	t.s, t.view, t.stats = s, d.view.Load(), d.stats.Lane(c.Lane)
-	x.Begin(s.Request(), c.Info(), d.rematch)
+	x.Begin(s.Request(), c.Info(), t.rematch)
 	x.Request.Informer, t.proxied = t, d.cfg.ProxyContinue
 	x.Lane, x.Random, x.Clusters = c.Lane, rand.Uint64(), t.view.Clusters
 	x.Scope, _ = ctx.(*scope.Scope)
@@ -203,7 +207,7 @@ func (d *Dispatcher) answer(ctx context.Context, t *stream) (*message.Response, 
 		x.Take(notMatched, nil)
 		return resp, err
 	}
-	d.sanitize(x, t.view.Internal)
+	d.sanitize(x, t.view.internal(x.Request))
 	x.At(exchange.Routing)
 	d.match(x, t.view)
 	if err := d.allowUpgrade(t); err != nil {
@@ -219,7 +223,7 @@ func (d *Dispatcher) answer(ctx context.Context, t *stream) (*message.Response, 
 
 // match gives the exchange its route and that route's filters.
 func (d *Dispatcher) match(x *exchange.Exchange, v *View) {
-	r := v.Routes.Match(x.Request, x.Conn, x.Random)
+	r := v.match(x.Request, x.Conn, x.Random)
 	x.Take(r, v.chain(r))
 	x.Record.Route, x.Record.VirtualHost = r.Name, r.VirtualHost
 }

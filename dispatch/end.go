@@ -124,7 +124,7 @@ func (d *Dispatcher) noteFailure(t *stream, resp *message.Response, err error) {
 		RequestID: strings.Clone(r.RequestID), Attempts: r.Attempts, Duration: time.Duration(r.Done - r.Start),
 	}
 	if x.Route != nil {
-		f.Place = x.Route.Place
+		f.Place = x.Route.Origin + x.Route.Place
 	}
 	if x.Host != nil {
 		f.Upstream = x.Host.Address()

@@ -9,8 +9,8 @@ import (
 
 // An Explainer says what a connection manager would do with a request, without doing it.
 type Explainer struct {
-	cfg    *Config
-	routes *route.Table
+	cfg *Config
+	b   *binding
 }
 
 // An Explanation is what Explain says.
@@ -21,8 +21,8 @@ type Explanation struct {
 	route.Explanation
 }
 
-// Routes returns the compiled route table.
-func (e *Explainer) Routes() *route.Table { return e.routes }
+// Routes returns the compiled route table, an empty one when it has not come yet.
+func (e *Explainer) Routes() *route.Table { return e.b.state().routes.table }
 
 // StatPrefix returns the connection manager's stat_prefix.
 func (e *Explainer) StatPrefix() string { return e.cfg.StatPrefix }
@@ -40,6 +40,31 @@ func (e *Explainer) Explain(r *message.Request, info *conn.Info, random uint64) 
 	case resp != nil:
 		return Explanation{Refused: "redirected to the normalized path", Status: resp.Status, Path: r.Path}
 	}
-	d.sanitize(&t.x, e.routes.InternalOnlyHeaders())
-	return Explanation{Path: r.Path, Explanation: e.routes.Explain(r, info, random)}
+	now := e.b.state()
+	d.sanitize(&t.x, now.internal(r))
+	return Explanation{Path: r.Path, Explanation: now.routes.of(r).explain(r, info, random)}
+}
+
+// explain is Explain of the table, with places that say which table they are in.
+func (r *routing) explain(req *message.Request, info *conn.Info, random uint64) route.Explanation {
+	x := r.table.Explain(req, info, random)
+	switch {
+	case r.scopes != nil:
+		x.Reason = "the request has no scope key, or one of no scope"
+	case r.absent:
+		x.Reason = "the route configuration has not come from its source yet"
+	}
+	if r.origin == "" {
+		return x
+	}
+	for _, at := range []*string{&x.HostPlace, &x.Place, &x.Target} {
+		if *at != "" {
+			*at = r.place(*at)
+		}
+	}
+	x.TablePlace = r.place(x.TablePlace)
+	for i := range x.Tried {
+		x.Tried[i].Place = r.place(x.Tried[i].Place)
+	}
+	return x
 }

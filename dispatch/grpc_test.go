@@ -71,11 +71,8 @@ func newBench(t *testing.T, manager, action string, f last) *bench {
 		listener: stats.NewGroup[ListenerStats](env.Stats.Scope("listener.http.test.")),
 	}
 	b.cfg.logs = append(b.cfg.logs, &b.log)
-	routes := route.Compile(route.Env{}, table, "routes", problems)
-	v := &View{Routes: routes, Chains: make([][]exchange.Filter, len(routes.Routes()))}
-	for i := range v.Chains {
-		v.Chains[i] = []exchange.Filter{f}
-	}
+	routes := newRouting(route.Compile(route.Env{}, table, "routes", problems), "")
+	v := &View{state: &state{routes: routes, common: []exchange.Filter{f}}}
 	b.view.Store(v)
 	if problems.HasErrors() {
 		t.Fatal(problems.All())
@@ -135,8 +132,13 @@ func (b *bench) call(t *testing.T, method string, headers ...string) *caller {
 	return s
 }
 
-func (b *bench) caller(t *testing.T, method string, headers ...string) *caller {
-	s := &caller{req: message.Request{Method: method, Scheme: "http", Authority: "h", Path: "/p", Body: message.NoBody}, c: connection(t), scope: &scope.Scope{}}
+func (b *bench) caller(t testing.TB, method string, headers ...string) *caller {
+	t.Helper()
+	return b.callerOn(connection(t), method, headers...)
+}
+
+func (b *bench) callerOn(c *conn.Conn, method string, headers ...string) *caller {
+	s := &caller{req: message.Request{Method: method, Scheme: "http", Authority: "h", Path: "/p", Body: message.NoBody}, c: c, scope: &scope.Scope{}}
 	for i := 0; i < len(headers); i += 2 {
 		s.req.Header.Add(headers[i], headers[i+1])
 	}

@@ -81,7 +81,7 @@ func manager(http2 bool, ends ...error) (*Dispatcher, *Stats) {
 	return &Dispatcher{stats: group, server: &counted{&codec, group, http2}}, group.Lane(0)
 }
 
-func connection(t *testing.T) *conn.Conn {
+func connection(t testing.TB) *conn.Conn {
 	t.Helper()
 	near, far := net.Pipe()
 	t.Cleanup(func() { _, _ = near.Close(), far.Close() })

@@ -38,7 +38,8 @@ func TestPlainRequestsAreSentToHTTPS(t *testing.T) {
 			"routes": [{"match": {"prefix": "/"}, "route": {"cluster": "c"}}]}]}`), &cfg); err != nil {
 			t.Fatal(err)
 		}
-		e := &Explainer{cfg: &edge, routes: route.Compile(route.Env{}, &cfg, "", resource.NewProblems(""))}
+		routes := newRouting(route.Compile(route.Env{}, &cfg, "", resource.NewProblems("")), "")
+		e := &Explainer{cfg: &edge, b: &binding{d: &Dispatcher{}, now: &state{routes: routes}}}
 		r := &message.Request{Method: "GET", Path: "/x?y=z", Authority: "a.example:8080", Scheme: "http", Body: message.NoBody}
 		if c.claims != "" {
 			r.Header.Add("x-forwarded-proto", c.claims)

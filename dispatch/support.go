@@ -6,7 +6,7 @@ import "github.com/weftproxy/weft/resource"
 func Support() resource.Support {
 	const pkg = "envoy.extensions.filters.network.http_connection_manager.v3."
 	return resource.Support{
-		pkg + "HttpConnectionManager": resource.Names(`stat_prefix http_filters route_config add_user_agent
+		pkg + "HttpConnectionManager": resource.Names(`stat_prefix http_filters route_config rds scoped_routes add_user_agent
 			common_http_protocol_options http_protocol_options server_header_transformation
 			scheme_header_transformation max_request_headers_kb stream_idle_timeout request_timeout request_headers_timeout
 			delayed_close_timeout access_log access_log_options use_remote_address xff_num_trusted_hops
@@ -23,7 +23,6 @@ func Support() resource.Support {
 			NoEffect("http1_safe_max_connection_duration", "HTTP/1.1 connections always end between two exchanges").
 			NoEffect("append_local_overload", "there is no overload manager whose overload could be told").
 			NoEffect("add_proxy_protocol_connection_state", "nothing reads that filter state yet").
-			No("rds scoped_routes", "give the routes inline, in route_config").
 			No("http3_protocol_options", "HTTP/3 is not supported yet").
 			No("tracing", "tracing is not supported yet").
 			No("stream_flush_timeout", "stream_idle_timeout covers the flush").
@@ -45,7 +44,17 @@ func Support() resource.Support {
 		pkg + "LocalReplyConfig":   resource.Names("mappers body_format"),
 		pkg + "ResponseMapper":     resource.Names("filter status_code body body_format_override headers_to_add"),
 		pkg + "HttpFilter": resource.Names("name typed_config is_optional disabled").
-			No("config_discovery", "give the filter's configuration in typed_config"),
+			YesBut("config_discovery", "not for the last filter"),
+		pkg + "ScopedRoutes":                                                                resource.Names("name scope_key_builder rds_config_source scoped_route_configurations_list scoped_rds"),
+		pkg + "ScopedRoutes.ScopeKeyBuilder":                                                resource.Names("fragments"),
+		pkg + "ScopedRoutes.ScopeKeyBuilder.FragmentBuilder":                                resource.Names("header_value_extractor"),
+		pkg + "ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor":           resource.Names("name element_separator index element"),
+		pkg + "ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor.KvElement": resource.Names("separator key"),
+		pkg + "ScopedRouteConfigurationsList":                                               resource.Names("scoped_route_configurations"),
+		pkg + "ScopedRds":                                                                   resource.Names("scoped_rds_config_source srds_resources_locator"),
+		pkg + "Rds":                                                                         resource.Names("config_source route_config_name"),
+		"envoy.config.core.v3.ExtensionConfigSource": resource.Names(`config_source default_config type_urls
+			apply_default_config_without_warming`),
 		"envoy.config.core.v3.HttpProtocolOptions": resource.Names(`idle_timeout max_connection_duration max_headers_count
 			max_response_headers_kb max_stream_duration headers_with_underscores_action max_requests_per_connection`).
 			No("max_connection_duration_jitter", ""),

@@ -52,6 +52,9 @@ type Options struct {
 	Drain                         *Drain        // the process's; nil: never
 	DrainTime                     time.Duration // --drain-time-s: how long connections of removed filter chains may go on; 0: 600 s
 	Connections                   *Connections  // of all listeners; nil: each listener counts for itself
+	// ClosedByUpdate counts the connections that were closed because the configuration has changed, while they were in use: the drain time was
+	// over. nil: nobody counts.
+	ClosedByUpdate *stats.Counter
 }
 
 // A Listener is what factories may know of the listener they are compiled for.
@@ -226,6 +229,12 @@ func (r *Registry) Sockets() *socket.Registry { return r.sockets }
 func (r *Registry) HTTP(cfg proto.Message) (HTTPFilter, bool) {
 	f, ok := r.http[cfg.ProtoReflect().Descriptor().FullName()]
 	return f, ok
+}
+
+// HasHTTP reports whether there is an HTTP filter whose configuration is a message of this name.
+func (r *Registry) HasHTTP(message protoreflect.FullName) bool {
+	_, ok := r.http[message]
+	return ok
 }
 
 // Network finds a network filter by the type of its configuration.

@@ -15,9 +15,10 @@ import (
 type Env struct {
 	Runtime match.Runtime  // overrides fractions and weights while the table is in use; may be nil
 	Format  format.Options // host name, environment and files, for header values and direct responses
+	Dynamic bool           // the tables come by RDS: their clusters need not exist unless validate_clusters says so
 }
 
-// A compiler is one run of Compile.
+// A compiler is one run of Recompile.
 type compiler struct {
 	env      Env
 	cfg      *routev3.RouteConfiguration
@@ -27,6 +28,9 @@ type compiler struct {
 	bodyMax  int  // bytes of a direct response
 	reuse    map[string]*match.Regex
 	level    level // of the table
+	previous *previous
+	host     *host // that is being compiled; nil at the table's level
+	outside  *bool // something was read that is not in the message
 }
 
 // A level is what a virtual host, or a table, hands down to its routes.
@@ -42,50 +46,110 @@ const defaultBodyMax = 4096
 // files of direct responses through env and does no other I/O. A nil configuration is an empty table. Fields that Support does not
 // list are reported by resource.Check, not here.
 func Compile(env Env, cfg *routev3.RouteConfiguration, at resource.Path, p *resource.Problems) *Table {
+	return Recompile(nil, env, cfg, nil, at, p)
+}
+
+// Recompile is Compile for a table that takes the place of another one, which may be nil and had no errors. Virtual hosts that have not
+// changed are not compiled again: their routes are the same, under the same ID; what has changed only its place is copied. found are the
+// virtual hosts that VHDS has delivered, in any stable order. env must be the one that prev was compiled with.
+func Recompile(
+	prev *Table, env Env, cfg *routev3.RouteConfiguration, found []*resource.Resource, at resource.Path, p *resource.Problems,
+) *Table {
 	c := &compiler{
-		env: env, cfg: cfg, problems: p, reuse: map[string]*match.Regex{}, bodyMax: defaultBodyMax,
-		validate: cfg.GetValidateClusters() == nil || cfg.GetValidateClusters().GetValue(),
+		env: env, cfg: cfg, problems: p, reuse: map[string]*match.Regex{}, bodyMax: defaultBodyMax, validate: !env.Dynamic,
+		outside: new(bool),
 		table: &Table{
 			name: cfg.GetName(), place: at, ignoreParams: cfg.GetIgnorePathParametersInPathMatching(),
-			domains: domains{ignorePort: cfg.GetIgnorePortInHostMatching()}, clusters: map[resource.Path]string{},
+			domains: domains{ignorePort: cfg.GetIgnorePortInHostMatching()},
 		},
+	}
+	if v := cfg.GetValidateClusters(); v != nil {
+		c.validate = v.GetValue()
 	}
 	if limit := cfg.GetMaxDirectResponseBodySizeBytes(); limit != nil {
 		c.bodyMax = int(limit.GetValue())
 	}
+	if read := env.Format.ReadFile; read != nil {
+		outside := c.outside // and nothing else of the compiler, for what is compiled may keep this
+		c.env.Format.ReadFile = func(name string) ([]byte, error) {
+			*outside = true
+			return read(name)
+		}
+	}
 	for _, name := range cfg.GetInternalOnlyHeaders() {
 		c.table.internal = append(c.table.internal, match.LowerASCII(name))
 	}
+	all := sources(cfg, found)
+	c.compare(prev, all)
 	c.level = c.compileLevel(cfg, at)
-	for i, vh := range cfg.GetVirtualHosts() {
-		c.virtualHost(vh, at.Field("virtual_hosts").Index(i))
+	c.table.outside = *c.outside
+	c.grow(len(all))
+	for i := range all {
+		c.enterHost(&all[i])
 	}
-	c.table.none = NotFound()
-	c.table.none.Table = cfg.GetName()
-	c.enter(c.table.none)
+	if c.table.none == nil {
+		c.table.none = NotFound()
+		c.table.none.Table = cfg.GetName()
+		c.enter(c.table.none)
+	}
+	c.fill()
 	return c.table
+}
+
+// grow makes room for n virtual hosts.
+func (c *compiler) grow(n int) {
+	var like *domains
+	if c.previous != nil {
+		like = &c.previous.table.domains
+	}
+	c.table.domains.grow(like, n)
+	c.table.hosts, c.table.messages = make([]*host, 0, n), make([]*routev3.VirtualHost, 0, n)
 }
 
 // enter gives a route its ID.
 func (c *compiler) enter(r *exchange.Route) {
+	if c.host != nil {
+		c.host.routes = append(c.host.routes, r)
+	}
+	if id, ok := c.previous.take(); ok {
+		r.ID = id
+		c.table.routes[id] = r
+		return
+	}
 	r.ID = len(c.table.routes)
 	c.table.routes = append(c.table.routes, r)
 }
 
-// virtualHost compiles a virtual host and enters its domains.
-func (c *compiler) virtualHost(cfg *routev3.VirtualHost, at resource.Path) {
-	h := &host{name: cfg.GetName(), place: at, tls: cfg.GetRequireTls()}
-	for i, text := range cfg.GetDomains() {
-		here := at.Field("domains").Index(i)
+// enterHost enters a virtual host and its domains, compiled if need be.
+func (c *compiler) enterHost(s *source) {
+	h := s.host
+	if h == nil {
+		h = c.virtualHost(s.cfg, s.place(c.table.place))
+		h.key, h.index, h.resource = s.key, s.index, s.name
+	}
+	c.table.hosts, c.table.messages = append(c.table.hosts, h), append(c.table.messages, s.cfg)
+	for i := range h.domains {
+		d := &h.domains[i]
 		switch {
-		case text == "":
-			c.problems.Errorf(here, "", "must not be empty")
-		case c.table.domains.add(text, h):
-		case text == "*":
-			c.problems.Errorf(here, "", "Only a single wildcard domain is permitted in route %s", c.table.name)
+		case d.text == "" || c.table.domains.add(d):
+		case d.text == "*":
+			c.problems.Errorf(h.place.Field("domains").Index(i), "", "Only a single wildcard domain is permitted in route %s", c.table.name)
 		default:
-			c.problems.Errorf(here, "", "Only unique values for domains are permitted. Duplicate entry of domain %s in route %s", text, c.table.name)
+			c.problems.Errorf(h.place.Field("domains").Index(i), "",
+				"Only unique values for domains are permitted. Duplicate entry of domain %s in route %s", d.text, c.table.name)
 		}
+	}
+}
+
+// virtualHost compiles a virtual host.
+func (c *compiler) virtualHost(cfg *routev3.VirtualHost, at resource.Path) *host {
+	h := &host{name: cfg.GetName(), place: at, tls: cfg.GetRequireTls(), domains: make([]domain, 0, len(cfg.GetDomains()))}
+	c.host, *c.outside = h, false
+	for i, text := range cfg.GetDomains() {
+		if text == "" {
+			c.problems.Errorf(at.Field("domains").Index(i), "", "must not be empty")
+		}
+		h.domains = append(h.domains, newDomain(text, h))
 	}
 	v := c.hostDefaults(cfg, at)
 	routes := at.Field("routes")
@@ -99,6 +163,8 @@ func (c *compiler) virtualHost(cfg *routev3.VirtualHost, at resource.Path) {
 	if h.tls != routev3.VirtualHost_NONE {
 		h.redirect = c.tlsRedirect(v, at)
 	}
+	c.host, h.outside = nil, *c.outside
+	return h
 }
 
 // A hostConfig is what the routes of a virtual host have in common.

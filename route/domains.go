@@ -10,8 +10,30 @@ import (
 // A domain is one entry of a virtual host's domains.
 type domain struct {
 	text string // as in the configuration
+	key  string // in lower case, without the wildcard
 	kind string // for people: how it matches
 	host *host
+}
+
+// The kinds of domains.
+const (
+	anyDomain    = "any host"
+	suffixDomain = "suffix"
+	prefixDomain = "prefix"
+	exactDomain  = "exact"
+)
+
+func newDomain(text string, h *host) domain {
+	lower := strings.Clone(match.LowerASCII(text))
+	switch {
+	case lower == "*":
+		return domain{text, "", anyDomain, h}
+	case strings.HasPrefix(lower, "*"):
+		return domain{text, lower[1:], suffixDomain, h}
+	case strings.HasSuffix(lower, "*"):
+		return domain{text, lower[:len(lower)-1], prefixDomain, h}
+	}
+	return domain{text, lower, exactDomain, h}
 }
 
 // domains finds the virtual host of an authority.
@@ -29,33 +51,43 @@ type wildcards struct {
 	lengths []int // the distinct lengths of the texts, longest first
 }
 
+// grow makes room for as many domains as another table has, or for n exact ones.
+func (d *domains) grow(like *domains, n int) {
+	if like == nil {
+		d.exact = make(map[string]*domain, n)
+		return
+	}
+	const more = 8
+	d.exact = make(map[string]*domain, len(like.exact)+more)
+	if n := len(like.suffixes.byText); n > 0 {
+		d.suffixes.byText = make(map[string]*domain, n+more)
+	}
+	if n := len(like.prefixes.byText); n > 0 {
+		d.prefixes.byText = make(map[string]*domain, n+more)
+	}
+}
+
 // add enters a domain and reports whether it was new.
-func (d *domains) add(text string, h *host) bool {
-	lower := strings.Clone(match.LowerASCII(text))
-	entry := &domain{text: text, host: h}
-	switch {
-	case lower == "*":
-		entry.kind = "any host"
+func (d *domains) add(entry *domain) bool {
+	switch entry.kind {
+	case anyDomain:
 		if d.any != nil {
 			return false
 		}
 		d.any = entry
 		return true
-	case strings.HasPrefix(lower, "*"):
-		entry.kind = "suffix"
-		return d.suffixes.add(lower[1:], entry)
-	case strings.HasSuffix(lower, "*"):
-		entry.kind = "prefix"
-		return d.prefixes.add(lower[:len(lower)-1], entry)
+	case suffixDomain:
+		return d.suffixes.add(entry.key, entry)
+	case prefixDomain:
+		return d.prefixes.add(entry.key, entry)
 	}
-	entry.kind = "exact"
 	if d.exact == nil {
 		d.exact = map[string]*domain{}
 	}
-	if d.exact[lower] != nil {
+	if d.exact[entry.key] != nil {
 		return false
 	}
-	d.exact[lower] = entry
+	d.exact[entry.key] = entry
 	return true
 }
 
@@ -77,7 +109,7 @@ func (w *wildcards) add(text string, d *domain) bool {
 // find returns the domain that an authority belongs to, nil when there is none: exact before suffix before prefix before "*", the
 // longest wildcard first.
 func (d *domains) find(authority string) *domain {
-	if d.exact == nil && d.suffixes.lengths == nil && d.prefixes.lengths == nil {
+	if len(d.exact) == 0 && d.suffixes.lengths == nil && d.prefixes.lengths == nil {
 		return d.any
 	}
 	if d.ignorePort {

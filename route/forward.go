@@ -82,7 +82,7 @@ func (c *compiler) target(cfg *routev3.RouteAction, at resource.Path) *exchange.
 // names notes that a cluster must exist.
 func (c *compiler) names(at resource.Path, cluster string) {
 	if c.validate && cluster != "" {
-		c.table.clusters[at] = cluster
+		c.host.clusters = append(c.host.clusters, need{at, cluster})
 	}
 }
 

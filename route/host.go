@@ -17,6 +17,20 @@ type host struct {
 	entries  []entry         // in the order of the configuration
 	plain    index           // of entries whose paths have case
 	folded   index           // of those whose paths have none
+
+	index    int    // in virtual_hosts; -1: discovered
+	resource string // that discovered it
+	key      uint64 // of the content of its message
+	outside  bool   // it was compiled from more than its message
+	domains  []domain
+	routes   []*exchange.Route // all that were given an ID
+	clusters []need
+}
+
+// A need is a cluster that must exist, and the place that names it.
+type need struct {
+	at      resource.Path
+	cluster string
 }
 
 // insecure reports whether require_tls sends a request to https. What the client used is what x-forwarded-proto says.

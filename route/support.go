@@ -33,9 +33,8 @@ func tables() resource.Support {
 	const mutations = "request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove "
 	return resource.Support{
 		pkg + "RouteConfiguration": resource.Names(mutations+"name virtual_hosts internal_only_headers most_specific_header_mutations_wins validate_clusters "+
-			"max_direct_response_body_size_bytes ignore_port_in_host_matching ignore_path_parameters_in_path_matching typed_per_filter_config").
+			"max_direct_response_body_size_bytes ignore_port_in_host_matching ignore_path_parameters_in_path_matching typed_per_filter_config vhds").
 			NoEffect("metadata", noReader).
-			No("vhds", "list the virtual hosts").
 			No("cluster_specifier_plugins route_specifiers", noExtension).
 			No("request_mirror_policies", noMirrors).
 			No("vhost_header", "virtual hosts are found by the authority"),
@@ -56,9 +55,14 @@ func tables() resource.Support {
 			No("non_forwarding_action", "it is for gRPC servers; use direct_response").
 			No("tracing", noTracing).
 			No("route_specifiers", noExtension),
-		pkg + "FilterConfig":   resource.Names("config is_optional disabled"),
-		pkg + "Decorator":      resource.Fields{}.NoEffect("operation propagate", "it names spans, and "+noTracing),
-		pkg + "VirtualCluster": resource.Names("headers name"),
+		pkg + "Vhds": resource.Names("config_source"),
+		pkg + "ScopedRouteConfiguration": resource.Names("name route_configuration_name route_configuration key").
+			YesBut("on_demand", "the routes are subscribed to at once, not with the first request"),
+		pkg + "ScopedRouteConfiguration.Key":          resource.Names("fragments"),
+		pkg + "ScopedRouteConfiguration.Key.Fragment": resource.Names("string_key"),
+		pkg + "FilterConfig":                          resource.Names("config is_optional disabled"),
+		pkg + "Decorator":                             resource.Fields{}.NoEffect("operation propagate", "it names spans, and "+noTracing),
+		pkg + "VirtualCluster":                        resource.Names("headers name"),
 	}
 }
 

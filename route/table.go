@@ -1,8 +1,10 @@
 package route
 
 import (
-	"maps"
+	"hash/maphash"
 	"slices"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/weftproxy/weft/conn"
 	"github.com/weftproxy/weft/exchange"
@@ -19,8 +21,13 @@ type Table struct {
 	ignoreParams bool // ignore_path_parameters_in_path_matching
 	routes       []*exchange.Route
 	none         *exchange.Route
-	clusters     map[resource.Path]string
 	internal     []string // internal_only_headers, lower case
+
+	hosts    []*host                // in order
+	messages []*routev3.VirtualHost // theirs
+	outside  bool                   // its level was compiled from more than its message
+	frame    uint64                 // a hash of all but the virtual hosts
+	seed     maphash.Seed           // of frame and the keys of the hosts
 }
 
 // NotFound returns a new route of no table, for a request that was answered before it could be routed.
@@ -34,13 +41,21 @@ const unset = -1
 // Name returns the name of the route configuration.
 func (t *Table) Name() string { return t.name }
 
-// Routes returns all routes by their ID: those of the configuration, the redirects of require_tls, and last the one that says that
-// nothing matched. The slice must not be changed.
+// Routes returns all routes by their ID: those of the configuration, the redirects of require_tls, and the one that says that nothing
+// matched, which also stands for IDs that nothing has. The slice must not be changed.
 func (t *Table) Routes() []*exchange.Route { return t.routes }
 
 // Clusters returns the names of clusters that must exist, each with the place that names it: all that routes name, or none when
-// validate_clusters is false. The caller owns the map.
-func (t *Table) Clusters() map[resource.Path]string { return maps.Clone(t.clusters) }
+// validate_clusters is false, as it is by default for tables that come by RDS. The caller owns the map.
+func (t *Table) Clusters() map[resource.Path]string {
+	all := map[resource.Path]string{}
+	for _, h := range t.hosts {
+		for _, n := range h.clusters {
+			all[n.at] = n.cluster
+		}
+	}
+	return all
+}
 
 // InternalOnlyHeaders returns the names, in lower case, of the headers that requests from outside may not carry.
 func (t *Table) InternalOnlyHeaders() []string { return slices.Clone(t.internal) }
