@@ -20,12 +20,13 @@ type call struct {
 	w     http.ResponseWriter
 	r     *http.Request
 	query []pair // parameters in the order given
+	body  []byte // as it was sent
 }
 
 type pair struct{ name, value string }
 
 const (
-	maxBody     = 64 << 10 // of forms; nothing else has a body that is looked at
+	maxBody     = 64 << 10 // of forms and of the client status request; nothing else has a body that is looked at
 	bodyTimeout = 10 * time.Second
 )
 
@@ -48,6 +49,7 @@ func (c *call) parse() bool {
 		c.text(http.StatusBadRequest, "Bad Request\n")
 		return false
 	}
+	c.body = body
 	kind, _, _ := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
 	if len(c.query) == 0 && kind == "application/x-www-form-urlencoded" {
 		c.query = parsePairs(string(body), url.QueryUnescape)

@@ -137,6 +137,10 @@ func configCommands() []command {
 		{path: "/init_dump", help: "dump what initialization waits for", group: configuration, run: (*Server).initDump, params: []param{
 			{kind: textParam, name: "mask", help: "The component to dump: listener"},
 		}},
+		{path: "/xds", help: "print the streams to control planes: what each has asked for, what it got, when, and what was rejected and why",
+			group: configuration, run: (*Server).xds, params: []param{formats("text", "json")}},
+		{path: clientStatusPath, help: "the client status discovery service (CSDS): POST a ClientStatusRequest as JSON, or call it by gRPC",
+			group: configuration, run: (*Server).clientStatus},
 		{path: "/runtime", help: "print runtime values", group: configuration, run: (*Server).runtime},
 	}
 }

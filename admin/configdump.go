@@ -69,7 +69,10 @@ func (d *dumper) sections(dump *Dump, endpoints bool) []section {
 		add(&adminv3.BootstrapConfigDump{}, d.bootstrap)
 	}
 	add(&adminv3.ClustersConfigDump{}, d.clusters)
-	if endpoints && dump.Endpoints != nil {
+	if len(dump.Extensions) > 0 {
+		add(&adminv3.EcdsConfigDump{}, d.extensions)
+	}
+	if endpoints && (dump.Endpoints != nil || len(dump.Assignments) > 0) {
 		add(&adminv3.EndpointsConfigDump{}, d.endpoints)
 	}
 	add(&adminv3.ListenersConfigDump{}, d.listeners)

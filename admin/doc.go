@@ -1,6 +1,6 @@
-// Package admin is the interface operators look through: Envoy's admin endpoints in Envoy's formats, and Weft's own /exchanges,
-// /failures, /explain and /debug/pprof. A Server shows what the functions of its State tell, when it is asked; it keeps nothing
-// itself.
+// Package admin is the interface operators look through: Envoy's admin endpoints in Envoy's formats, the client status discovery
+// service (CSDS), and Weft's own /exchanges, /failures, /explain, /xds and /debug/pprof. A Server shows what the functions of its State
+// tell, when it is asked; it keeps nothing itself.
 //
 // Whoever reaches the interface can stop the process and read its configuration, so it belongs on a loopback address or a
 // guarded network. What changes something answers only to POST, and not to a browser page of another origin (told by

@@ -21,22 +21,45 @@ type Dump struct {
 	Listeners    []DumpEntry // envoy.config.listener.v3.Listener
 	Clusters     []DumpEntry // envoy.config.cluster.v3.Cluster
 	Routes       []DumpEntry // envoy.config.route.v3.RouteConfiguration
-	ScopedRoutes []DumpEntry // envoy.config.route.v3.ScopedRouteConfiguration, a Name for each set of scopes
+	ScopedRoutes []DumpEntry // envoy.config.route.v3.ScopedRouteConfiguration, each with the Set it belongs to
 	Secrets      []DumpEntry // envoy.extensions.transport_sockets.tls.v3.Secret
+	Extensions   []DumpEntry // envoy.config.core.v3.TypedExtensionConfig, all dynamic
+	Assignments  []DumpEntry // envoy.config.endpoint.v3.ClusterLoadAssignment, those that came by EDS; shown with include_eds
+	VirtualHosts []DumpEntry // envoy.config.route.v3.VirtualHost by VHDS, with their Set; only the client status shows them
+	Runtimes     []DumpEntry // envoy.service.runtime.v3.Runtime by RTDS; only the client status shows them
 
-	// Endpoints is asked only with include_eds: a ClusterLoadAssignment for each cluster. nil: none.
+	// Endpoints is asked only with include_eds: a ClusterLoadAssignment for each cluster that has its endpoints otherwise. nil: none.
 	Endpoints func() []DumpEntry
 }
 
 // A DumpEntry is one resource and where it stands.
 type DumpEntry struct {
 	Name    string
-	Message proto.Message // nil: only Failed is known of it
-	Updated time.Time
-	Dynamic bool // came from a control plane; what is below is only looked at then
+	Set     string        // what it is part of, for scoped routes and virtual hosts
+	Message proto.Message // nil: none has come that was accepted
+	Updated time.Time     // when it came; without a message since when it is asked for
+	Dynamic bool          // came from a control plane; what is below is only looked at then
 	Version string
 	Phase   Phase
+	Pending bool          // nothing has come that was accepted: the message, if there is one, only tells the name
+	Absent  bool          // the control plane says that it does not exist
 	Failed  *FailedUpdate // the last update, if it was rejected; nil: it was not
+}
+
+// status is how far the client has come with a resource, UNKNOWN for static ones.
+func (e *DumpEntry) status() adminv3.ClientResourceStatus {
+	switch {
+	case !e.Dynamic:
+		return adminv3.ClientResourceStatus_UNKNOWN
+	case e.Failed != nil:
+		return adminv3.ClientResourceStatus_NACKED
+	case e.Absent:
+		return adminv3.ClientResourceStatus_DOES_NOT_EXIST
+	case e.Message == nil || e.Pending:
+		return adminv3.ClientResourceStatus_REQUESTED
+	default:
+		return adminv3.ClientResourceStatus_ACKED
+	}
 }
 
 // Phase is how far a dynamic resource has come.
@@ -112,6 +135,7 @@ func (d *dumper) clusters(dump *Dump) proto.Message {
 		default:
 			c := &adminv3.ClustersConfigDump_DynamicCluster{
 				VersionInfo: e.Version, Cluster: d.pack(e.Message), LastUpdated: stamp(e.Updated), ErrorState: d.failed(e.Failed),
+				ClientStatus: e.status(),
 			}
 			if e.Phase == Warming {
 				out.DynamicWarmingClusters = append(out.DynamicWarmingClusters, c)
@@ -145,6 +169,7 @@ func (d *dumper) listeners(dump *Dump) proto.Message {
 		if e.Failed != nil {
 			l.ErrorState = d.failed(e.Failed)
 		}
+		l.ClientStatus = max(l.ClientStatus, e.status()) // the worst of its states
 		if e.Message == nil {
 			continue
 		}
@@ -175,6 +200,7 @@ func (d *dumper) routes(dump *Dump) proto.Message {
 		default:
 			out.DynamicRouteConfigs = append(out.DynamicRouteConfigs, &adminv3.RoutesConfigDump_DynamicRouteConfig{
 				VersionInfo: e.Version, RouteConfig: d.pack(e.Message), LastUpdated: stamp(e.Updated), ErrorState: d.failed(e.Failed),
+				ClientStatus: e.status(),
 			})
 		}
 	}
@@ -188,30 +214,41 @@ func (d *dumper) scopedRoutes(dump *Dump) proto.Message {
 	for i := range dump.ScopedRoutes {
 		e := &dump.ScopedRoutes[i]
 		switch {
-		case !d.wants(e):
+		case d.name != nil && !d.name.MatchString(e.Set):
 		case !e.Dynamic:
-			set := inline[e.Name]
+			set := inline[e.Set]
 			if set == nil {
-				set = &adminv3.ScopedRoutesConfigDump_InlineScopedRouteConfigs{Name: e.Name, LastUpdated: stamp(e.Updated)}
-				inline[e.Name] = set
+				set = &adminv3.ScopedRoutesConfigDump_InlineScopedRouteConfigs{Name: e.Set, LastUpdated: stamp(e.Updated)}
+				inline[e.Set] = set
 				out.InlineScopedRouteConfigs = append(out.InlineScopedRouteConfigs, set)
 			}
 			set.ScopedRouteConfigs = append(set.ScopedRouteConfigs, d.pack(e.Message))
 		default:
-			set := dynamic[e.Name]
+			set := dynamic[e.Set]
 			if set == nil {
-				set = &adminv3.ScopedRoutesConfigDump_DynamicScopedRouteConfigs{
-					Name: e.Name, VersionInfo: e.Version, LastUpdated: stamp(e.Updated), ErrorState: d.failed(e.Failed),
-				}
-				dynamic[e.Name] = set
+				set = &adminv3.ScopedRoutesConfigDump_DynamicScopedRouteConfigs{Name: e.Set}
+				dynamic[e.Set] = set
 				out.DynamicScopedRouteConfigs = append(out.DynamicScopedRouteConfigs, set)
 			}
-			if e.Message != nil {
-				set.ScopedRouteConfigs = append(set.ScopedRouteConfigs, d.pack(e.Message))
-			}
+			d.scope(set, e)
 		}
 	}
 	return out
+}
+
+// scope adds a scope to its set, which shows the version and the time of the latest, and one of those that were rejected.
+func (d *dumper) scope(set *adminv3.ScopedRoutesConfigDump_DynamicScopedRouteConfigs, e *DumpEntry) {
+	if e.Failed != nil {
+		set.ErrorState = d.failed(e.Failed)
+	}
+	set.ClientStatus = max(set.ClientStatus, e.status())
+	if e.Message == nil {
+		return
+	}
+	set.ScopedRouteConfigs = append(set.ScopedRouteConfigs, d.pack(e.Message))
+	if set.GetLastUpdated() == nil || e.Updated.After(set.GetLastUpdated().AsTime()) {
+		set.LastUpdated, set.VersionInfo = stamp(e.Updated), e.Version
+	}
 }
 
 func (d *dumper) secrets(dump *Dump) proto.Message {
@@ -226,6 +263,7 @@ func (d *dumper) secrets(dump *Dump) proto.Message {
 		default:
 			secret := &adminv3.SecretsConfigDump_DynamicSecret{
 				Name: e.Name, VersionInfo: e.Version, Secret: d.pack(e.Message), LastUpdated: stamp(e.Updated), ErrorState: d.failed(e.Failed),
+				ClientStatus: e.status(),
 			}
 			if e.Phase == Warming {
 				out.DynamicWarmingSecrets = append(out.DynamicWarmingSecrets, secret)
@@ -239,7 +277,10 @@ func (d *dumper) secrets(dump *Dump) proto.Message {
 
 func (d *dumper) endpoints(dump *Dump) proto.Message {
 	out := &adminv3.EndpointsConfigDump{}
-	entries := dump.Endpoints()
+	entries := dump.Assignments
+	if dump.Endpoints != nil {
+		entries = append(dump.Endpoints(), entries...)
+	}
 	for i := range entries {
 		e := &entries[i]
 		switch {
@@ -250,6 +291,20 @@ func (d *dumper) endpoints(dump *Dump) proto.Message {
 		default:
 			out.DynamicEndpointConfigs = append(out.DynamicEndpointConfigs, &adminv3.EndpointsConfigDump_DynamicEndpointConfig{
 				VersionInfo: e.Version, EndpointConfig: d.pack(e.Message), LastUpdated: stamp(e.Updated), ErrorState: d.failed(e.Failed),
+				ClientStatus: e.status(),
+			})
+		}
+	}
+	return out
+}
+
+func (d *dumper) extensions(dump *Dump) proto.Message {
+	out := &adminv3.EcdsConfigDump{}
+	for i := range dump.Extensions {
+		if e := &dump.Extensions[i]; d.wants(e) {
+			out.EcdsFilters = append(out.EcdsFilters, &adminv3.EcdsConfigDump_EcdsFilterConfig{
+				VersionInfo: e.Version, EcdsFilter: d.pack(e.Message), LastUpdated: stamp(e.Updated), ErrorState: d.failed(e.Failed),
+				ClientStatus: e.status(),
 			})
 		}
 	}

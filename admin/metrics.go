@@ -73,6 +73,9 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *watched {
 // Unwrap is for http.ResponseController.
 func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// Flush sends what was written.
+func (w *watched) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() } // the peer is gone: nobody to tell
+
 // WriteHeader notes the status.
 func (w *watched) WriteHeader(status int) {
 	if w.status == 0 {

@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"golang.org/x/net/netutil"
+	"google.golang.org/grpc"
 )
 
 // Bounds on what one client, or all of them, can hold.
@@ -29,6 +31,7 @@ type Server struct {
 	byPath   map[string]*command
 	origin   *http.CrossOriginProtection
 	metrics  *metrics
+	grpc     *grpc.Server
 	log      *slog.Logger
 }
 
@@ -41,6 +44,7 @@ func New(state State) *Server {
 	if s.log == nil {
 		s.log = slog.Default()
 	}
+	s.grpc = newGRPC(s)
 	for i := range s.commands {
 		s.byPath[s.commands[i].path] = &s.commands[i]
 	}
@@ -55,8 +59,28 @@ func (s *Server) Handler() http.Handler {
 		h := watched.Header()
 		h.Set("Cache-Control", "no-cache, max-age=0")
 		h.Set("X-Content-Type-Options", "nosniff")
+		if isGRPC(r) {
+			s.serveGRPC(watched, r)
+			return
+		}
 		s.serve(watched, r)
 	})
+}
+
+// isGRPC reports whether a request calls a gRPC service.
+func isGRPC(r *http.Request) bool {
+	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	return r.ProtoMajor == 2 && (kind == "application/grpc" || strings.HasPrefix(kind, "application/grpc+"))
+}
+
+// serveGRPC answers a gRPC call. It ends with the request's context, which Serve ends.
+func (s *Server) serveGRPC(w http.ResponseWriter, r *http.Request) {
+	if s.state.Allow != nil && !s.state.Allow(r.URL.Path) {
+		http.Error(w, "access to this path is not allowed", http.StatusForbidden)
+		return
+	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // a stream may last
+	s.grpc.ServeHTTP(w, r)
 }
 
 // Serve answers connections of l, HTTP/1.1 and cleartext HTTP/2, until ctx ends; then it gives responses under way a second and
@@ -68,6 +92,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
+	defer s.grpc.Stop() // when there are no more calls
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetUnencryptedHTTP2(true)
 	failed := make(chan error, 1)

@@ -26,6 +26,7 @@ type State struct {
 	Clusters   func() []Cluster                // in the order to show
 	Listeners  func() []Listener               // in the order to show
 	Dump       func() Dump
+	Streams    func() []Stream  // to control planes and files, for /xds
 	Unready    func() []Unready // for /init_dump
 	Certs      func() *adminv3.Certificates
 	Live       *exchange.Live

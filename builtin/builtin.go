@@ -18,6 +18,7 @@ import (
 	upstreamhttpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 
 	"github.com/weftproxy/weft/config/file"
+	"github.com/weftproxy/weft/config/xds"
 	"github.com/weftproxy/weft/dispatch"
 	"github.com/weftproxy/weft/exchange"
 	"github.com/weftproxy/weft/extension"
@@ -75,7 +76,7 @@ func Extensions() extension.Extensions {
 		},
 		Support: []func() resource.Support{
 			resource.Values, resource.Core, resource.Matchers, file.Support, listener.Support, route.Support, upstream.Support,
-			accesslog.Support, secret.Support,
+			accesslog.Support, secret.Support, xds.Support,
 		},
 	}
 }

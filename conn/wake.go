@@ -179,6 +179,9 @@ func (c *Conn) SetIdle(idle bool) bool {
 	return c.state.Or(stateIdle)&stateLeaving == 0
 }
 
+// Idle reports whether the connection is between messages.
+func (c *Conn) Idle() bool { return c.state.Load()&stateIdle != 0 }
+
 // SetTold says that Drain and DrainGently may wake the connection at any time, because its protocol can announce an end. It reports false when
 // the connection is draining.
 func (c *Conn) SetTold() bool { return c.state.Or(stateTold)&stateDraining == 0 }

@@ -64,7 +64,9 @@ func Compile(env *extension.Env, cfg *listenerv3.Listener, at resource.Path, p *
 		ignoreLimit: cfg.GetIgnoreGlobalConnLimit(),
 	}
 	if d := cfg.GetListenerFiltersTimeout(); d != nil {
-		c.timeout = d.AsDuration()
+		if c.timeout = d.AsDuration(); c.timeout < 0 {
+			p.Errorf(at.Field("listener_filters_timeout"), "0s is no timeout", "%v is negative", c.timeout)
+		}
 	}
 	if len(c.addresses) == 0 {
 		return c
@@ -227,6 +229,9 @@ func (c *Config) Fixed() []string {
 	}
 	return all
 }
+
+// Address returns the listener's first address: ip:port, or the path of a unix socket.
+func (c *Config) Address() string { return c.addresses[0].address }
 
 // Inbound reports whether traffic_direction is INBOUND.
 func (c *Config) Inbound() bool { return c.inbound }

@@ -221,9 +221,13 @@ func (l *Listener) drainChains(gone map[*Chain]bool) {
 
 // retire ends the connections of some chains.
 func (l *Listener) retire(gone map[*Chain]bool) {
+	cut := l.env.Options.ClosedByUpdate
 	l.live.each(func(s *session) {
 		if chain := s.chain.Load(); chain != nil && gone[chain] {
 			s.stats.Lane(s.c.Lane).DrainClose.Inc()
+			if cut != nil && !s.c.Idle() {
+				cut.Inc()
+			}
 			s.c.Drain() // who waits for the next message goes by that, and not by why he was woken
 			s.c.Wake(errRetired)
 			l.lot.resume(s)

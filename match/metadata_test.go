@@ -73,3 +73,22 @@ func TestFractionHoldsForItsPart(t *testing.T) {
 		}
 	}
 }
+
+func TestFractionFollowsTheRuntime(t *testing.T) {
+	values := runtime{"k": `{"numerator":1,"denominator":"TEN_THOUSAND"}`}
+	f := NewFraction(&corev3.RuntimeFractionalPercent{RuntimeKey: "k", DefaultValue: &typev3.FractionalPercent{Numerator: 30}}, values)
+	if f.Match(1) || !f.Match(0) {
+		t.Error("one of ten thousand")
+	}
+	if n := testing.AllocsPerRun(100, func() { f.Match(1) }); n > 0 {
+		t.Errorf("%v allocations for a value that stays", n)
+	}
+	values["k"] = `{"numerator":2,"denominator":"TEN_THOUSAND"}`
+	if !f.Match(1) || f.Match(2) {
+		t.Error("two of ten thousand")
+	}
+	values["k"] = "{"
+	if !f.Match(29) || f.Match(30) {
+		t.Error("what is no fraction leaves the default")
+	}
+}

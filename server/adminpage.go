@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -14,7 +15,6 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/weftproxy/weft/admin"
-	"github.com/weftproxy/weft/resource"
 	"github.com/weftproxy/weft/transport"
 	"github.com/weftproxy/weft/upstream"
 )
@@ -71,7 +71,7 @@ func (p *process) adminState(b *bootstrapv3.Bootstrap, allow func(path string) b
 		Info: admin.Info{
 			Version: p.o.Version, HotRestartVersion: p.o.HotRestartVersion, Started: p.status.start, Options: p.o.commandLine(), Node: p.node,
 		},
-		Ready: p.status.state, Clusters: p.adminClusters, Listeners: p.adminListeners, Dump: p.dump, Certs: p.certs,
+		Ready: p.status.state, Clusters: p.adminClusters, Listeners: p.adminListeners, Dump: p.dump, Streams: p.streams, Certs: p.certs,
 		Live: p.env.Options.Live, Failures: p.env.Options.Failures,
 		Layers: p.adminLayers, SetRuntime: p.layers.modify,
 		Loggers: p.adminLoggers, SetLevel: p.logs.SetLevel,
@@ -135,11 +135,11 @@ func (o Options) commandLine() *adminv3.CommandLineOptions {
 
 // explain answers /explain.
 func (p *process) explain(_ context.Context, q admin.Question) (string, any, error) {
-	g := p.current.Load()
+	g, view := p.current.Load(), p.live.view.Load()
 	if g == nil {
 		return "", nil, fmt.Errorf("the process is still initializing")
 	}
-	return explain(g, Question{
+	return explain(view, g.place, Question{
 		Method: q.Method, URL: q.URL, Headers: q.Headers, Listener: q.Listener, Remote: q.Remote, SNI: q.SNI, ALPN: q.ALPN,
 	})
 }
@@ -158,16 +158,14 @@ func allowPaths(patterns []*matcherv3.StringMatcher) (func(path string) bool, er
 
 // adminClusters is what /clusters shows.
 func (p *process) adminClusters() []admin.Cluster {
-	g := p.current.Load()
-	if g == nil {
+	view := p.live.view.Load()
+	if view == nil {
 		return nil
 	}
-	var out []admin.Cluster
-	for _, r := range g.set.All(resource.Cluster) {
-		c := g.snap.Clusters.Find(r.Name)
-		if c == nil {
-			continue
-		}
+	all := view.Clusters.All()
+	out := make([]admin.Cluster, 0, len(all))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		c := all[name]
 		out = append(out, admin.Cluster{
 			Name: c.Name, ObservabilityName: c.Config.StatName,
 			Default: thresholds(c.Config.Breakers[0]), High: thresholds(c.Config.Breakers[1]), Hosts: hostsOf(c),

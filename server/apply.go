@@ -15,6 +15,7 @@ import (
 	"github.com/weftproxy/weft/listener"
 	"github.com/weftproxy/weft/resource"
 	"github.com/weftproxy/weft/snapshot"
+	"github.com/weftproxy/weft/subscription"
 )
 
 // A generation is a configuration that was compiled: in force, or about to be. Immutable.
@@ -82,27 +83,40 @@ func checkRoot(b *bootstrapv3.Bootstrap) []resource.Rejection {
 func (p *process) apply(ctx context.Context, next *generation) error {
 	prev := p.current.Load()
 	next.snap.PublishSecrets()
-	opened, err := p.open(ctx, next)
+	held := holdListeners(next)
+	opened, err := p.open(ctx, next, held)
 	if err != nil {
 		if prev != nil {
 			prev.snap.PublishSecrets()
+			p.live.statics.Store(prev.snap.Clusters)
 		}
+		release(held)
 		p.discard(next)
 		return err
 	}
-	next.snap.Publish()
-	p.current.Store(next)
-	p.layers.load(next.set.Bootstrap)
-	if p.o.Mode != ModeInitOnly {
-		p.switchListeners(next, opened)
+	if err := firstError(p.layers.load(next.set.Bootstrap)); err != nil {
+		p.log.Error("runtime layer", "error", err) // which is empty now
 	}
+	p.changeStatic(next, func() {
+		if p.o.Mode != ModeInitOnly {
+			p.switchListeners(next, opened)
+		}
+	})
+	release(p.held)
+	p.held = held
 	p.retireClusters(prev, next)
 	return nil
 }
 
-// open starts the clusters of a generation and opens its listeners.
-func (p *process) open(ctx context.Context, next *generation) (map[string]*listener.Listener, error) {
+// open starts the clusters of a generation, has its listeners get what they need, and opens them.
+func (p *process) open(ctx context.Context, next *generation, held []*subscription.Watch) (map[string]*listener.Listener, error) {
 	if err := p.startClusters(ctx, next); err != nil {
+		return nil, err
+	}
+	if err := p.firstResources(ctx, next); err != nil {
+		return nil, err
+	}
+	if err := subscription.Wait(ctx, held); err != nil {
 		return nil, err
 	}
 	return p.openListeners(ctx, next)
@@ -176,6 +190,7 @@ func (p *process) warnFixed(prev, next *generation) {
 	}{
 		{"admin", proto.Equal(a.GetAdmin(), b.GetAdmin())},
 		{"node", proto.Equal(a.GetNode(), b.GetNode())},
+		{"dynamic_resources", proto.Equal(a.GetDynamicResources(), b.GetDynamicResources())},
 		{"stats_config", proto.Equal(a.GetStatsConfig(), b.GetStatsConfig())},
 		{"stats_flush_interval", proto.Equal(a.GetStatsFlushInterval(), b.GetStatsFlushInterval())},
 		{"cluster_manager", proto.Equal(a.GetClusterManager(), b.GetClusterManager())},

@@ -14,6 +14,7 @@ import (
 // startClusters starts the clusters that next has and that do not run yet, and waits until each has its first hosts and their health,
 // but no longer than the init timeout: one that is late serves when it is ready. The error is ctx's cause.
 func (p *process) startClusters(ctx context.Context, next *generation) error {
+	p.live.statics.Store(next.snap.Clusters)
 	var cold []*upstream.Cluster
 	for _, c := range next.snap.Clusters.All() {
 		if p.clusters[c] {
@@ -23,8 +24,6 @@ func (p *process) startClusters(ctx context.Context, next *generation) error {
 		p.clusters[c] = true
 		cold = append(cold, c)
 	}
-	p.status.cluster.warming.Set(int64(len(cold)))
-	defer p.status.cluster.warming.Set(0)
 	timeout := time.NewTimer(p.o.initTimeout)
 	defer timeout.Stop()
 	for i, c := range cold {
@@ -99,7 +98,6 @@ func (p *process) retireClusters(prev, next *generation) {
 	stats.added.Add(uint64(len(added)))
 	stats.modified.Add(uint64(len(modified)))
 	stats.removed.Add(uint64(len(removed)))
-	stats.active.Set(int64(len(inForce)))
 }
 
 // retire closes a cluster when no exchange uses its connections any more.
@@ -114,9 +112,18 @@ func (p *process) retire(c *upstream.Cluster) {
 func (p *process) closeClusters() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.live.mu.Lock()
+	defer p.live.mu.Unlock()
 	var wg sync.WaitGroup
 	for c := range p.clusters {
 		wg.Go(c.Close)
+	}
+	for _, known := range p.live.clusters {
+		for _, v := range []*clusterVersion{known.active, known.warming} {
+			if v != nil {
+				wg.Go(v.cluster.Close)
+			}
+		}
 	}
 	wg.Wait()
 }

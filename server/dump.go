@@ -38,6 +38,7 @@ func (p *process) dump() admin.Dump {
 			d.Routes = append(d.Routes, admin.DumpEntry{Name: rc.GetName(), Message: rc, Updated: g.changed[r.Key]})
 		}
 	}
+	p.dumpDynamic(&d)
 	return d
 }
 

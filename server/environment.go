@@ -56,7 +56,7 @@ func (p *process) upstreamEnv(b *bootstrapv3.Bootstrap) (upstream.CompileEnv, er
 	return upstream.CompileEnv{
 		Stats: p.stats, Network: p.env.Network, Log: p.log, Resolver: discovery.NewDNS(resolver), HTTP1: http1Client, HTTP2: http2Client,
 		NextID: p.env.Options.Connections.NextID, Bind: b.GetClusterManager().GetUpstreamBindConfig(),
-		Sockets: p.env.Sockets, Runtime: p.env.Options.Runtime.Lookup,
+		Sockets: p.env.Sockets, Hub: p.hub, Runtime: p.env.Options.Runtime.Lookup,
 	}, nil
 }
 

@@ -39,7 +39,7 @@ func Explain(ctx context.Context, o Options, q Question) error {
 		return err
 	}
 	return o.compileOnly(resource.Error, func(g *generation) error {
-		text, _, err := explain(g, q)
+		text, _, err := explain(g.snap, g.place, q)
 		if err != nil {
 			return err
 		}
@@ -48,11 +48,11 @@ func Explain(ctx context.Context, o Options, q Question) error {
 	})
 }
 
-// explain answers a question about a generation.
-func explain(g *generation, q Question) (text string, detail any, err error) {
-	answer := g.snap.Explain(snapshot.Question{
+// explain answers a question about a snapshot. place turns paths into what people look up.
+func explain(s *snapshot.Snapshot, place func(path string) string, q Question) (text string, detail any, err error) {
+	answer := s.Explain(snapshot.Question{
 		Method: either(q.Method, http.MethodGet), URL: q.URL, Headers: q.Headers, Listener: q.Listener, Remote: q.Remote,
-		SNI: q.SNI, ALPN: q.ALPN, Resource: g.place,
+		SNI: q.SNI, ALPN: q.ALPN, Resource: place,
 	})
 	var b strings.Builder
 	if err := answer.WriteText(&b); err != nil {

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -20,15 +22,17 @@ type fronts struct {
 func (p *process) openListeners(ctx context.Context, next *generation) (map[string]*listener.Listener, error) {
 	opened := map[string]*listener.Listener{}
 	for name, cfg := range next.snap.Listeners {
+		if p.live.hasListener(name) {
+			stop(opened)
+			return nil, fmt.Errorf("listener %q: a control plane has sent one of this name", name)
+		}
 		if old := p.fronts.active[name]; old != nil && old.Config().SameSockets(cfg) {
 			continue
 		}
 		l := listener.New(cfg, &p.env)
 		if err := l.Bind(ctx); err != nil {
 			p.status.listener.createFailure.Inc()
-			for _, l := range opened {
-				l.Stop()
-			}
+			stop(opened)
 			return nil, err
 		}
 		p.status.listener.createSuccess.Inc()
@@ -37,8 +41,15 @@ func (p *process) openListeners(ctx context.Context, next *generation) (map[stri
 	return opened, nil
 }
 
+// stop closes listeners that were bound and never accepted.
+func stop(opened map[string]*listener.Listener) {
+	for _, l := range opened {
+		l.Stop()
+	}
+}
+
 // switchListeners puts the listeners of a generation into effect whose handlers are published: new ones accept, those that stayed
-// take their new configuration, removed ones drain.
+// take their new configuration, removed ones drain. live.mu is held.
 func (p *process) switchListeners(next *generation, opened map[string]*listener.Listener) {
 	p.fronts.mu.Lock()
 	defer p.fronts.mu.Unlock()
@@ -56,6 +67,7 @@ func (p *process) switchListeners(next *generation, opened map[string]*listener.
 	for name, l := range p.fronts.active {
 		cfg := next.snap.Listeners[name]
 		switch {
+		case p.live.listeners[name] != nil: // a control plane's
 		case cfg == nil:
 			stats.removed.Inc()
 			delete(p.fronts.active, name)
@@ -77,6 +89,9 @@ func (p *process) letGo(l *listener.Listener) {
 		ctx, cancel := context.WithTimeout(p.ctx, p.o.DrainTime)
 		defer cancel()
 		l.Drain(ctx)
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			p.status.listener.closedByUpdate.Add(uint64(l.Connections()))
+		}
 		l.Close()
 		p.fronts.mu.Lock()
 		defer p.fronts.mu.Unlock()

@@ -46,6 +46,7 @@ type Options struct {
 	AllowUnknownStaticFields bool
 	RejectUnknownDynamic     bool
 	IgnoreUnknownDynamic     bool
+	XDSCache                 string // the directory in which the last good resources of control planes are kept; "": none are
 
 	Mode                  string
 	Concurrency           int // 0: what the Go runtime chose, which honours affinity and the cgroup's CPU limit

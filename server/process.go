@@ -12,12 +12,14 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/weftproxy/weft/config/xds"
 	"github.com/weftproxy/weft/exchange"
 	"github.com/weftproxy/weft/extension"
 	"github.com/weftproxy/weft/internal/logging"
 	"github.com/weftproxy/weft/listener"
 	"github.com/weftproxy/weft/observe/accesslog"
 	"github.com/weftproxy/weft/observe/stats"
+	"github.com/weftproxy/weft/subscription"
 	"github.com/weftproxy/weft/transport/secret"
 	"github.com/weftproxy/weft/upstream"
 )
@@ -40,8 +42,15 @@ type process struct {
 	secrets   *secret.Store
 	adminAddr string // "" without an admin page; set before anything else runs
 
-	current  atomic.Pointer[generation] // in force; nil until the first is
-	mu       sync.Mutex                 // held while the configuration in force changes
+	current  atomic.Pointer[generation] // of what was read, in force; nil until the first is
+	mu       sync.Mutex                 // held while what was read changes
+	hub      *subscription.Hub
+	client   *xds.Client
+	live     *live
+	replaced replaced                   // guarded by live.mu
+	held     []*subscription.Watch      // of the listeners that were read; guarded by mu
+	watches  []*subscription.Watch      // of the process itself, while they are held; guarded by mu
+	asked    bool                       // for what the process itself needs; guarded by mu
 	fronts   fronts                     // the listeners
 	clusters map[*upstream.Cluster]bool // those that run and are not on their way out; guarded by mu
 
@@ -61,8 +70,8 @@ func newProcess(o Options, logs *logging.Log, registry *extension.Registry, firs
 	p := &process{
 		o: o, logs: logs, log: logs.Logger(), drain: &extension.Drain{}, quit: make(chan struct{}),
 		fronts:   fronts{active: map[string]*listener.Listener{}, draining: map[*listener.Listener]struct{}{}},
-		clusters: map[*upstream.Cluster]bool{},
-		node:     nodeOf(o, b.GetNode()),
+		clusters: map[*upstream.Cluster]bool{}, live: newLive(),
+		node: nodeOf(o, b.GetNode()),
 	}
 	options, err := statsOptions(o, b)
 	if err != nil {
@@ -71,11 +80,15 @@ func newProcess(o Options, logs *logging.Log, registry *extension.Registry, firs
 	p.stats = stats.NewStore(options)
 	p.status = newStatus(p.stats, o, p.drain)
 	settings := &extension.Runtime{}
+	if err := p.newClient(first, registry); err != nil {
+		return nil, err
+	}
 	p.layers = newLayers(p.stats, settings)
-	p.layers.load(b)
-	p.secrets = secret.NewStore(secret.Options{Stats: p.stats, Log: p.log})
+	p.layers.use(p.hub, p.node.GetCluster(), p.log)
+	first.add(p.layers.load(b))
+	p.secrets = secret.NewStore(secret.Options{Stats: p.stats, Log: p.log, Hub: p.hub})
 	p.env = extension.Env{
-		Stats: p.stats, Log: p.log, Network: o.network(), Registry: registry, Sockets: registry.Sockets(),
+		Stats: p.stats, Log: p.log, Network: o.network(), Registry: registry, Sockets: registry.Sockets(), Hub: p.hub,
 		Logs: accesslog.NewFiles(accesslog.FilesOptions{
 			FlushInterval: o.FileFlushInterval, FlushSize: o.FileFlushMinSizeKB << 10, Stdout: o.Stdout, Stderr: o.Stderr, Stats: p.stats,
 		}),
@@ -84,6 +97,7 @@ func newProcess(o Options, logs *logging.Log, registry *extension.Registry, firs
 			Concurrency: concurrency(o), Node: p.node.GetId(), Cluster: p.node.GetCluster(), Zone: p.node.GetLocality().GetZone(),
 			Locality: localityText(p.node.GetLocality()), Version: o.Version, Live: exchange.NewLive(), Failures: exchange.NewFailures(keptFailures),
 			Runtime: settings, Drain: p.drain, DrainTime: max(o.DrainTime, 1), Connections: &extension.Connections{},
+			ClosedByUpdate: p.status.listener.closedByUpdate,
 		},
 	}
 	if p.upstreams, err = p.upstreamEnv(b); err != nil {
@@ -98,6 +112,7 @@ func newProcess(o Options, logs *logging.Log, registry *extension.Registry, firs
 func (p *process) close() {
 	p.stop()
 	p.tasks.Wait()
+	p.endWatches()
 	p.closeListeners()
 	p.closeClusters()
 	p.cancel()

@@ -62,7 +62,11 @@ func (p *process) run(ctx context.Context, first *loaded) error {
 	}
 	p.logProblems(first)
 	p.services.Go(func() { p.flush(p.ctx, first.set.Bootstrap.GetStatsFlushInterval().AsDuration()) })
-	p.services.Go(func() { _ = p.secrets.Run(p.ctx) }) // ends with p.ctx
+	p.services.Go(func() { _ = p.secrets.Run(p.ctx) }) // ends with p.ctx, like those below
+	p.services.Go(func() { p.runClient(p.ctx) })
+	p.services.Go(func() { p.reportLoad(p.ctx) })
+	p.services.Go(func() { p.promote(p.ctx) })
+	p.services.Go(func() { p.layers.run(p.ctx) })
 	if err := p.startAdmin(first.set.Bootstrap); err != nil {
 		p.discard(started)
 		return err
@@ -77,7 +81,7 @@ func (p *process) run(ctx context.Context, first *loaded) error {
 		p.log.Info("all initialized; not serving in init_only mode")
 		return nil
 	}
-	p.live()
+	p.serves()
 	p.loop(ctx)
 	p.shutdown(ctx)
 	return nil
@@ -89,6 +93,9 @@ func (p *process) initialize(ctx context.Context, first *generation) error {
 	defer p.mu.Unlock()
 	until, end := p.untilTold(ctx)
 	err := p.apply(until, first)
+	if err == nil {
+		err = p.firstListeners(until, first)
+	}
 	if told := end(); told {
 		return errTold
 	}
@@ -129,8 +136,8 @@ func (p *process) untilTold(ctx context.Context) (until context.Context, end fun
 	}
 }
 
-// live says that the process serves.
-func (p *process) live() {
+// serves says that the process serves.
+func (p *process) serves() {
 	p.status.set(adminv3.ServerInfo_LIVE)
 	p.status.listener.started.Set(1)
 	p.status.initTime.Record(p.sinceStart())

@@ -2,8 +2,10 @@ package server
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -207,5 +209,99 @@ func TestProblemsOfSecretsHaveAPlace(t *testing.T) {
 	problems.Reset()
 	if err := Validate(o); err == nil || !strings.Contains(problems.String(), "error: ") || !strings.Contains(problems.String(), "has expired") {
 		t.Errorf("%v\n%s", err, &problems)
+	}
+}
+
+// A shelf is a file that secrets are delivered by.
+type shelf struct {
+	t    *testing.T
+	path string
+}
+
+// put replaces the file: the certificate "site", perhaps with the key of another one.
+func (s shelf) put(p, key *certs.Pair) {
+	s.t.Helper()
+	secret, err := key.KeyPEM()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	text := fmt.Sprintf(`resources:
+- "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret
+  name: site
+  tls_certificate: {certificate_chain: {inline_string: %q}, private_key: {inline_string: %q}}
+`, p.PEM(), secret)
+	if err := os.WriteFile(s.path+".new", []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.Rename(s.path+".new", s.path); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// tls puts TLS before the listeners of a configuration, with the certificate from the shelf.
+func (s shelf) tls(config string) string {
+	return strings.ReplaceAll(config, "    - filters:\n", fmt.Sprintf(`    - transport_socket:
+        name: tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            tls_certificate_sds_secret_configs:
+            - {name: site, sds_config: {initial_fetch_timeout: 0.2s, path_config_source: {path: %s}}}
+      filters:
+`, s.path))
+}
+
+// shown is the serial number of the certificate that a client is shown, "" if there is none.
+func shown(t *testing.T, at string) (string, *tls.Conn) {
+	t.Helper()
+	c, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", at, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		return "", nil
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return serial(c.ConnectionState().PeerCertificates[0].SerialNumber), c
+}
+
+func TestSecretsThatAFileDelivers(t *testing.T) {
+	one, _ := issue(t, certs.Request{Name: "one"})
+	two, _ := issue(t, certs.Request{Name: "two"})
+	s := shelf{t, filepath.Join(t.TempDir(), "sds.yaml")}
+	if err := os.WriteFile(s.path, []byte("resources: []\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := start(t, s.tls(config(front("a", 0, "/x 200 one"))))
+	at := r.at.Listeners["a"][0]
+	if got, _ := shown(t, at); got != "" {
+		t.Errorf("shown %q before there is one", got)
+	}
+	r.admin("GET", "/stats?filter=downstream_context_secrets_not_ready", 200, ": 1\n")
+
+	s.put(one, one)
+	first := serial(one.Leaf.SerialNumber)
+	r.eventually("the first certificate is shown", func() bool { got, _ := shown(t, at); return got == first })
+	_, open := shown(t, at)
+	s.put(two, one)
+	r.eventually("the wrong key is refused", func() bool {
+		_, body := r.ask("GET", "http://"+r.at.Admin+"/stats?filter=sds.site.update_rejected")
+		return strings.Contains(body, "update_rejected") && !strings.Contains(body, ": 0\n")
+	})
+	if got, _ := shown(t, at); got != first || r.serials() != "leaf:"+first {
+		t.Errorf("shown %q, /certs %q, want %q", got, r.serials(), first)
+	}
+	s.put(two, two)
+	second := serial(two.Leaf.SerialNumber)
+	r.eventually("the second certificate is shown", func() bool { got, _ := shown(t, at); return got == second })
+	if got := r.serials(); got != "leaf:"+second {
+		t.Errorf("/certs %q, want %q", got, second)
+	}
+	if open == nil {
+		t.Fatal("no connection")
+	}
+	_ = open.SetDeadline(time.Now().Add(patience))
+	if _, err := open.Write([]byte("GET /x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := io.ReadAll(open); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200 ") {
+		t.Errorf("a connection from before: %v, %q", err, answer)
 	}
 }

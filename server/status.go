@@ -47,6 +47,7 @@ type clusterManagerStats struct {
 // listenerManagerStats are the statistics under listener_manager.
 type listenerManagerStats struct {
 	added, modified, inPlace, removed, stopped, createSuccess, createFailure *stats.Counter
+	closedByUpdate                                                           *stats.Counter
 	active, warming, draining, chainsDraining, started                       *stats.Gauge
 }
 
@@ -81,7 +82,8 @@ func newStatus(store *stats.Store, o Options, drain *extension.Drain) *status {
 		added: listeners.Counter("listener_added"), modified: listeners.Counter("listener_modified"), inPlace: listeners.Counter("listener_in_place_updated"),
 		removed: listeners.Counter("listener_removed"), stopped: listeners.Counter("listener_stopped"),
 		createSuccess: listeners.Counter("listener_create_success"), createFailure: listeners.Counter("listener_create_failure"),
-		active: listeners.Gauge("total_listeners_active"), warming: listeners.Gauge("total_listeners_warming"),
+		closedByUpdate: listeners.Counter("config_update_closed_connections_total"),
+		active:         listeners.Gauge("total_listeners_active"), warming: listeners.Gauge("total_listeners_warming"),
 		draining: listeners.Gauge("total_listeners_draining"), chainsDraining: listeners.Gauge("total_filter_chains_draining"),
 		started: listeners.Gauge("workers_started"),
 	}

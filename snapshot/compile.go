@@ -30,6 +30,7 @@ func Compile(prev *Snapshot, set *resource.Set, env *extension.Env, upstreams up
 	}
 	var rejected []resource.Rejection
 	view := s.addSecrets(prev, store, &rejected)
+	s.view = view
 	for _, r := range set.All(resource.Cluster) {
 		upstreams.Secrets = view.Fresh()
 		s.addCluster(prev, r, upstreams, &rejected)
@@ -136,8 +137,11 @@ func checkAddresses(l *listener.Config, r *resource.Resource, taken map[string]s
 	}
 }
 
-// checkClusters reports clusters that a listener names and that do not exist.
+// checkClusters reports clusters that a listener names and that do not exist. Where a control plane sends clusters they may come later.
 func (s *Snapshot) checkClusters(l *listener.Config, p *resource.Problems) {
+	if s.Set.Bootstrap.GetDynamicResources().GetCdsConfig() != nil {
+		return
+	}
 	for _, b := range l.Built() {
 		for at, name := range b.Clusters {
 			if s.Clusters.Find(name) != nil {

@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-
 	"github.com/weftproxy/weft/conn"
 	"github.com/weftproxy/weft/dispatch"
 	"github.com/weftproxy/weft/extension"
@@ -85,7 +83,7 @@ func (e *explainer) run() {
 		e.step("listener", e.q.Listener, why, "")
 		return
 	}
-	at := string(e.s.Set.Get(resource.Key{Type: resource.Listener, Name: l.Name}).Path)
+	at := e.s.place(resource.Key{Type: resource.Listener, Name: l.Name})
 	e.step("listener", l.Name, why, at)
 	e.hello(l)
 	m, ok := l.Match(&e.info)
@@ -193,12 +191,8 @@ func (e *explainer) listener(port string) (*listener.Config, string) {
 		return l, "it was asked for"
 	}
 	var first *listener.Config
-	for _, r := range e.s.Set.All(resource.Listener) {
-		l := e.s.Listeners[r.Name]
-		if l == nil {
-			continue
-		}
-		if p := portOf(r); p != "" && p == port {
+	for _, l := range e.s.inOrder() {
+		if p := portOf(l); p != "" && p == port {
 			e.arrive(l)
 			return l, "it listens on port " + p
 		}
@@ -219,17 +213,15 @@ func (e *explainer) listener(port string) (*listener.Config, string) {
 // arrive gives the connection the listener's address.
 func (e *explainer) arrive(l *listener.Config) {
 	e.info.Listener = l.Name
-	r := e.s.Set.Get(resource.Key{Type: resource.Listener, Name: l.Name})
-	sa := r.Message.(*listenerv3.Listener).GetAddress().GetSocketAddress()
-	if a, err := netip.ParseAddr(sa.GetAddress()); err == nil {
-		e.info.Local = netip.AddrPortFrom(a, uint16(sa.GetPortValue()))
-		e.info.DirectLocal = e.info.Local
+	if at, err := netip.ParseAddrPort(l.Address()); err == nil {
+		e.info.Local, e.info.DirectLocal = at, at
 	}
 }
 
-func portOf(r *resource.Resource) string {
-	if p := r.Message.(*listenerv3.Listener).GetAddress().GetSocketAddress().GetPortValue(); p != 0 {
-		return strconv.Itoa(int(p))
+// portOf returns the port that a listener has for sure; "" for one that the system chooses.
+func portOf(l *listener.Config) string {
+	if at, err := netip.ParseAddrPort(l.Address()); err == nil && at.Port() != 0 {
+		return strconv.Itoa(int(at.Port()))
 	}
 	return ""
 }
@@ -314,9 +306,9 @@ func (e *explainer) hosts(name string) {
 		e.step("hosts", "none", "there is no such cluster: 503", "")
 		return
 	}
-	r := e.s.Set.Get(resource.Key{Type: resource.Cluster, Name: name})
 	set := c.Hosts()
-	step := e.step("hosts", fmt.Sprintf("%d of %d healthy", set.Healthy(), set.Len()), "", string(r.Path))
+	step := e.step("hosts", fmt.Sprintf("%d of %d healthy", set.Healthy(), set.Len()), "",
+		e.s.place(resource.Key{Type: resource.Cluster, Name: name}))
 	const most = 20
 	for i, h := range set.All() {
 		if i == most {

@@ -49,7 +49,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, store: secret.NewStore(secret.Options{})}
 	ask := func(env *socket.Env, cfg proto.Message) bool {
-		slot := env.Secrets.NamedTicketKeys(cfg.(*tlsv3.SdsSecretConfig), env.Path, env.Problems)
+		slot := env.Secrets.NamedTicketKeys(cfg.(*tlsv3.SdsSecretConfig), env.Path, env.Problems, secret.Use[secret.TicketKeys]{})
 		if slot != nil {
 			w.slots = append(w.slots, slot)
 		}

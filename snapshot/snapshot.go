@@ -16,6 +16,7 @@ type Snapshot struct {
 	Clusters  *upstream.Table
 	Warnings  []resource.Problem // found in what was compiled anew, and no reason to reject it
 
+	view      *secret.View // of the static secrets
 	secrets   map[string]part[*secret.Static]
 	clusters  map[string]part[*upstream.Cluster]
 	listeners map[string]part[*listener.Config]

@@ -97,6 +97,11 @@ func (t *topic) remember(d Delta, rejected []resource.Rejection, now time.Time) 
 		refused[r.Key.Name] = append(refused[r.Key.Name], r.Problems...)
 	}
 	sent := make(map[string]*resource.Resource, len(d.Set))
+	for _, r := range rejected {
+		if r.Resource != nil {
+			sent[r.Key.Name] = r.Resource
+		}
+	}
 	for _, r := range d.Set {
 		sent[r.Name] = r
 		if refused[r.Name] == nil {

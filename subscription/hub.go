@@ -54,13 +54,14 @@ func New(o Options) *Hub {
 // News has a value when Changes has something.
 func (h *Hub) News() <-chan struct{} { return h.news }
 
-// Changes returns what has come to be wanted, or is no longer, since it was last called. What has gone and come back is not among it.
+// Changes returns what has come to be wanted, or is no longer, since it was last called. What has gone and come back is wanted again: those
+// who want it now have no version of it yet. What has come and gone is not among it.
 func (h *Hub) Changes() []Want {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	out := make([]Want, 0, len(h.changes))
 	for _, c := range h.changes {
-		if c.want.On != c.was {
+		if c.want.On || c.was {
 			out = append(out, c.want)
 		}
 	}
@@ -126,12 +127,13 @@ func (h *Hub) Deliver(s Source, r *resource.Resource) (problems []resource.Probl
 	return t.deliver(r), true
 }
 
-// Reject notes that a source has sent a version of a resource that cannot even be read; the version in force stays.
-func (h *Hub) Reject(s Source, key resource.Key, version string, problems []resource.Problem) {
-	if t := h.find(s, key); t != nil {
+// Reject notes that a source has sent a version of a resource that does not even get to its users; the version in force stays. The message of
+// r is nil where it could not be read.
+func (h *Hub) Reject(s Source, r *resource.Resource, problems []resource.Problem) {
+	if t := h.find(s, r.Key); t != nil {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.refuse(&resource.Resource{Key: key, Version: version}, problems)
+		t.refuse(r, problems)
 	}
 }
 
@@ -217,6 +219,9 @@ func (h *Hub) Watch(cs *corev3.ConfigSource, key resource.Key, at resource.Path,
 		}
 	}
 	w := &Watch{hub: h, source: NewSource(cs), key: key, user: u, ready: make(chan struct{})}
+	if u.NoWait {
+		w.settle(nil)
+	}
 	if u.Apply != nil {
 		return w
 	}

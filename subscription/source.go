@@ -40,19 +40,23 @@ func (s Source) String() string {
 		return "ads"
 	case *corev3.ConfigSource_PathConfigSource:
 		return x.PathConfigSource.GetPath()
-	case *corev3.ConfigSource_Path: //nolint:staticcheck // still accepted
+	case *corev3.ConfigSource_Path:
 		return x.Path
 	case *corev3.ConfigSource_ApiConfigSource:
-		a := x.ApiConfigSource
-		for _, g := range a.GetGrpcServices() {
-			if e := g.GetEnvoyGrpc(); e != nil {
-				return "cluster " + e.GetClusterName()
-			}
-			return g.GetGoogleGrpc().GetTargetUri()
-		}
-		for _, c := range a.GetClusterNames() {
-			return "cluster " + c
-		}
+		return apiName(x.ApiConfigSource)
+	}
+	return "unknown source"
+}
+
+// apiName names who is asked, the first where there are several.
+func apiName(a *corev3.ApiConfigSource) string {
+	switch services, clusters := a.GetGrpcServices(), a.GetClusterNames(); {
+	case len(services) > 0 && services[0].GetEnvoyGrpc() != nil:
+		return "cluster " + services[0].GetEnvoyGrpc().GetClusterName()
+	case len(services) > 0:
+		return services[0].GetGoogleGrpc().GetTargetUri()
+	case len(clusters) > 0:
+		return "cluster " + clusters[0]
 	}
 	return "unknown source"
 }

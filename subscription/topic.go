@@ -30,6 +30,11 @@ func (t *topic) deliver(r *resource.Resource) []resource.Problem {
 	defer t.mu.Unlock()
 	if t.current != nil && t.current.Hash == r.Hash && !t.absent {
 		t.accept(r, began)
+		for _, w := range t.watches {
+			if w.user.Again != nil {
+				w.user.Again()
+			}
+		}
 		return nil
 	}
 	p := resource.NewProblems(r.Key.String())

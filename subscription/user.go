@@ -13,11 +13,18 @@ type User struct {
 	// Prepare compiles a version, reports what is wrong with it to p, and returns what puts it into effect; that is called at once, or never.
 	// The resource's path is empty: paths begin within it.
 	Prepare func(r *resource.Resource, p *resource.Problems) (commit func())
+	// Again is called when a source that has given a version sends it anew: the content is the one in force. May be nil.
+	Again func()
 	// Removed is called when the source says that the resource is no more. nil: its last version stays in force, as Envoy has it for
 	// routes, endpoints and secrets.
 	Removed func()
 	// Apply takes what has changed in a collection, instead of Prepare, and returns what it rejects of it. The rest is in force, or warming.
 	Apply func(d Delta) []resource.Rejection
+	// NoWait says that the user has what it needs without a version: the watch is ready from the beginning.
+	NoWait bool
+	// Released is called when the last Hold has ended, for what the user holds itself because of the versions it was given. A watch that is
+	// held anew is given everything again. May be nil.
+	Released func()
 	// Stats count what happens; nil: nobody does.
 	Stats *Stats
 }

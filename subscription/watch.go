@@ -25,6 +25,8 @@ type Watch struct {
 	mu       sync.Mutex
 	timer    *time.Timer // nil: no limit, or not begun
 	settled  bool
+	awaited  int                // watches that are not ready, of those of Await
+	due      bool               // nothing else is missing than those
 	problems []resource.Problem // why the version in force is not this user's
 	then     []func()           // to call when settled
 }
@@ -78,6 +80,9 @@ func (w *Watch) Release() {
 	w.topic.leave(w)
 	w.hub.give(w.topic)
 	w.topic = nil
+	if w.user.Released != nil {
+		w.user.Released()
+	}
 }
 
 // Ready returns a channel that is closed once a version is in force for this user, or there is no more waiting for one: the source has
@@ -103,12 +108,39 @@ func (w *Watch) WhenReady(f func()) {
 	f()
 }
 
+// Await makes the watch ready no sooner than another one, that a version of the resource has given rise to: it is for Apply and commit. enough
+// ends the waiting, for a watch that is given up. A watch that is ready waits for nothing.
+func (w *Watch) Await(other *Watch) (enough func()) {
+	w.mu.Lock()
+	if w.settled {
+		w.mu.Unlock()
+		return func() {}
+	}
+	w.awaited++
+	w.mu.Unlock()
+	var once sync.Once
+	enough = func() { once.Do(w.arrived) }
+	other.WhenReady(enough)
+	return enough
+}
+
+// arrived notes that one of the watches of Await is ready, or given up.
+func (w *Watch) arrived() {
+	w.mu.Lock()
+	w.awaited--
+	now, problems := w.due && w.awaited == 0, w.problems
+	w.mu.Unlock()
+	if now {
+		w.settle(problems)
+	}
+}
+
 // late is called when the time for the first version is over.
 func (w *Watch) late() {
 	w.mu.Lock()
-	settled := w.settled
+	done := w.settled || w.due
 	w.mu.Unlock()
-	if settled {
+	if done {
 		return
 	}
 	if s := w.user.Stats; s != nil {
@@ -126,10 +158,14 @@ func (w *Watch) settle(problems []resource.Problem) {
 		w.mu.Unlock()
 		return
 	}
-	w.settled = true
 	if w.timer != nil {
 		w.timer.Stop()
 	}
+	if w.due = w.awaited > 0; w.due {
+		w.mu.Unlock()
+		return
+	}
+	w.settled = true
 	then := w.then
 	w.then = nil
 	close(w.ready)

@@ -43,8 +43,9 @@ func addRunFlags(f *pflag.FlagSet, o *server.Options) func() error {
 	f.BoolVar(&o.EnableCoreDump, "enable-core-dump", false, "raise the limit of core files and leave one when the Go runtime crashes")
 	addHotRestartFlags(f, o, t)
 	f.BoolVar(&o.SkipDeprecatedLogs, "skip-deprecated-logs", false, "no effect: deprecated fields that work are not logged")
-	f.BoolVar(&o.RejectUnknownDynamic, "reject-unknown-dynamic-fields", false, "no effect: there is no dynamic configuration yet")
-	f.BoolVar(&o.IgnoreUnknownDynamic, "ignore-unknown-dynamic-fields", false, "no effect: there is no dynamic configuration yet")
+	f.BoolVar(&o.RejectUnknownDynamic, "reject-unknown-dynamic-fields", false, "refuse resources of control planes with fields that are unknown")
+	f.BoolVar(&o.IgnoreUnknownDynamic, "ignore-unknown-dynamic-fields", false, "no effect: unknown fields of control planes' resources are counted and ignored, unless the flag above is given")
+	f.StringVar(&o.XDSCache, "xds-cache", "", "the `DIRECTORY` in which the last good resources of control planes are kept, to start with when none answers")
 	f.Bool("cpuset-threads", false, "no effect: without --concurrency the CPUs the process may run on count always")
 	f.Bool("enable-fine-grain-logging", false, "no effect: levels are set by component")
 	return func() error {

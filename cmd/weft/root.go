@@ -36,7 +36,7 @@ func newRoot(o server.Options) *cobra.Command {
 	root.Args, root.RunE = serve.Args, serve.RunE
 	root.Flags().AddFlagSet(serve.Flags())
 	root.Flags().SortFlags = false
-	root.AddCommand(serve, newValidate(o), newProxy(o), newExplain(o), newVersion(o))
+	root.AddCommand(serve, newValidate(o), newProxy(o), newExplain(o), newXDS(o), newVersion(o))
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.InitDefaultCompletionCmd("completion")
 	return root

@@ -1,27 +1,28 @@
 package file
 
 import (
-	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"gopkg.in/yaml.v3"
 
 	"github.com/weftproxy/weft/resource"
 )
 
-// decode fills b from one layer, which will be merged over base, and returns the tree it was written as, nil for protobuf. ok is
-// false when the layer could not be read at all.
-func (l *layer) decode(b, base *bootstrapv3.Bootstrap, o Options, p *resource.Problems) (root *yaml.Node, ok bool) {
+// decode fills m from one layer, which will be merged over base, nil where there is none, and returns the tree it was written as, nil for
+// protobuf. ok is false when the layer could not be read at all.
+func (l *layer) decode(m proto.Message, base protoreflect.Message, o Options, p *resource.Problems) (root *yaml.Node, ok bool) {
+	kind := string(m.ProtoReflect().Descriptor().FullName())
 	switch l.format {
 	case formatBinary:
-		if err := proto.Unmarshal(l.raw, b); err != nil {
-			l.unreadable(p, "not a binary envoy.config.bootstrap.v3.Bootstrap: "+err.Error())
+		if err := proto.Unmarshal(l.raw, m); err != nil {
+			l.unreadable(p, "not a binary "+kind+": "+err.Error())
 			return nil, false
 		}
 		return nil, true
 	case formatText:
-		if err := (prototext.UnmarshalOptions{Resolver: o.Types}).Unmarshal(l.raw, b); err != nil {
-			l.unreadable(p, "not a text envoy.config.bootstrap.v3.Bootstrap: "+err.Error())
+		if err := (prototext.UnmarshalOptions{Resolver: o.Types}).Unmarshal(l.raw, m); err != nil {
+			l.unreadable(p, "not a text "+kind+": "+err.Error())
 			return nil, false
 		}
 		return nil, true
@@ -34,13 +35,10 @@ func (l *layer) decode(b, base *bootstrapv3.Bootstrap, o Options, p *resource.Pr
 				return nil, false
 			}
 		}
-		return nil, true // an empty document is an empty Bootstrap
+		return nil, true // an empty document is an empty message
 	}
-	d := &decoder{file: l.name, types: o.Types, support: o.Support, problems: p, budget: aliasBudget}
-	if base != nil {
-		d.base = base.ProtoReflect()
-	}
-	return root, d.message(root, b.ProtoReflect())
+	d := &decoder{file: l.name, types: o.Types, support: o.Support, problems: p, budget: aliasBudget, base: base}
+	return root, d.message(root, m.ProtoReflect())
 }
 
 func (l *layer) unreadable(p *resource.Problems, message string) {

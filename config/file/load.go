@@ -6,6 +6,7 @@ import (
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/weftproxy/weft/resource"
@@ -66,7 +67,11 @@ func (s *Source) decode(o Options, p *resource.Problems) (*bootstrapv3.Bootstrap
 	failed := false
 	for i := range s.layers {
 		b := &bootstrapv3.Bootstrap{}
-		root, ok := s.layers[i].decode(b, merged, o, p)
+		var base protoreflect.Message
+		if merged != nil {
+			base = merged.ProtoReflect()
+		}
+		root, ok := s.layers[i].decode(b, base, o, p)
 		where.roots = append(where.roots, root)
 		failed = failed || !ok
 		if merged == nil {

@@ -16,13 +16,16 @@ func Support() resource.Support {
 			NoEffect("local_cluster_name", "zone-aware routing is not supported").
 			NoEffect("enable_deferred_cluster_creation", "clusters take memory only when they are used").
 			No("outlier_detection", "outlier detection is not supported").
-			No("load_stats_config", "there is no control plane"),
+			Yes("load_stats_config"),
 		"envoy.config.bootstrap.v3.LayeredRuntime": resource.Names("layers"),
 		"envoy.config.bootstrap.v3.RuntimeLayer": resource.Names("name").
 			YesBut("static_layer", "keys that a runtime_key names, "+RuntimeMaxConnections+" and "+RuntimeListenerLimit+"<name>"+RuntimeListenerLimitSuffix).
 			Yes("admin_layer").
-			No("disk_layer", "use static_layer").
-			No("rtds_layer", "there is no control plane"),
+			YesBut("disk_layer", "files whose names begin with a dot are not read; at most 10,000 files of 64 KB").
+			Yes("rtds_layer"),
+		"envoy.config.bootstrap.v3.RuntimeLayer.DiskLayer":         resource.Names("symlink_root subdirectory append_service_cluster"),
+		"envoy.config.bootstrap.v3.RuntimeLayer.RtdsLayer":         resource.Names("name rtds_config"),
+		"envoy.service.runtime.v3.Runtime":                         resource.Names("name layer"),
 		"envoy.config.bootstrap.v3.Bootstrap.ApplicationLogConfig": resource.Names("log_format"),
 		"envoy.config.bootstrap.v3.Bootstrap.ApplicationLogConfig.LogFormat": resource.Fields{}.
 			YesBut("json_format", "selects JSON; the keys are fixed").
@@ -44,9 +47,8 @@ func Support() resource.Support {
 }
 
 func bootstrapFields() resource.Fields {
-	return resource.Names("node static_resources cluster_manager stats_config stats_flush_interval admin "+
+	return resource.Names("node static_resources cluster_manager layered_runtime stats_config stats_flush_interval admin "+
 		"stats_flush_on_admin use_tcp_for_dns_lookups dns_resolution_config typed_dns_resolver_config application_log_config").
-		YesBut("layered_runtime", "static layers only").
 		YesBut("overload_manager", "the downstream_connections resource monitor only").
 		YesBut("default_regex_engine", "RE2 only").
 		YesBut("stats_flush_interval", "there are no sinks: it only sets when interval histograms start anew").
@@ -63,7 +65,9 @@ func bootstrapFields() resource.Fields {
 		NoEffect("perf_tracing_file_path", "profiles are at /debug/pprof").
 		NoEffect("enable_worker_cpu_affinity", "the Go runtime places its threads").
 		NoEffect("node_context_params", "it speaks to control planes only").
-		No("dynamic_resources config_sources default_config_source xds_delegate_extension xds_config_tracker_extension", "there is no control plane; use static_resources").
+		Yes("dynamic_resources").
+		No("config_sources default_config_source", "xdstp authorities are not supported; use dynamic_resources").
+		No("xds_delegate_extension xds_config_tracker_extension", "").
 		No("hds_config", "health discovery is not supported").
 		No("stats_sinks", "scrape /stats/prometheus").
 		No("tracing", "tracing is not supported").

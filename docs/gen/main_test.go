@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
 	"github.com/weftproxy/weft/builtin"
 	"github.com/weftproxy/weft/config/file"
 	"github.com/weftproxy/weft/exchange"
@@ -65,7 +67,10 @@ func TestConfigurationInTheDocsIsKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	around := map[string]string{ // what a piece that begins like this is a part of
-		"  clusters:":        "static_resources:\n",
+		"  clusters:": "static_resources:\n",
+		"          common_tls_context:": "static_resources:\n  listeners:\n  - name: l\n    address: {socket_address: {address: 127.0.0.1, port_value: 1}}\n" +
+			"    filter_chains:\n    - transport_socket:\n        name: tls\n        typed_config:\n" +
+			"          \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext\n",
 		"    filter_chains:": "static_resources:\n  listeners:\n  - name: l\n    address: {socket_address: {address: 127.0.0.1, port_value: 1}}\n",
 	}
 	pages, err := filepath.Glob("../*.md")
@@ -83,6 +88,13 @@ func TestConfigurationInTheDocsIsKnown(t *testing.T) {
 			first, _, _ := strings.Cut(piece, "\n")
 			before := around[first]
 			seen++
+			if strings.HasPrefix(first, "version_info:") {
+				_, _, problems := file.Parse(file.Options{Path: filepath.Base(name) + ".yaml", Support: r.Support()}, []byte(piece), &discoveryv3.DiscoveryResponse{})
+				for _, p := range problems.All() {
+					t.Errorf("piece %d: %v", i+1, p)
+				}
+				continue
+			}
 			_, problems := file.Load(file.Options{Inline: before + piece, Support: r.Support()})
 			for _, p := range problems.All() {
 				if p.Severity == resource.Error {

@@ -51,9 +51,11 @@ type Filter struct {
 	max     int64
 	delay   time.Duration // before a connection beyond the limit is closed
 	enabled bool
+	key     string // of the runtime, which overrides enabled
+	runtime *extension.Runtime
 	stats   *stats.Group[Stats]
 	active  atomic.Int64
-	parked  sync.Map // *conn.Conn of those that are counted and hold no goroutine
+	parked  sync.Map // *conn.Conn of those that hold no goroutine; whether they are counted
 }
 
 // New compiles the filter.
@@ -62,29 +64,35 @@ func New(env *extension.Env, cfg *limitv3.ConnectionLimit, next conn.Handler) *F
 	return &Filter{
 		next: next, max: int64(cfg.GetMaxConnections().GetValue()), delay: cfg.GetDelay().AsDuration(),
 		enabled: cfg.GetRuntimeEnabled() == nil || cfg.GetRuntimeEnabled().GetDefaultValue().GetValue(),
-		stats:   stats.NewGroup[Stats](env.Stats.Scope("connection_limit."+prefix, stats.Tag{Name: "envoy.connection_limit_prefix", Value: prefix})),
+		key:     cfg.GetRuntimeEnabled().GetRuntimeKey(), runtime: env.Options.Runtime,
+		stats: stats.NewGroup[Stats](env.Stats.Scope("connection_limit."+prefix, stats.Tag{Name: "envoy.connection_limit_prefix", Value: prefix})),
 	}
 }
 
-// ServeConn hands the connection on, or closes it when there are too many.
+// ServeConn hands the connection on, or closes it when there are too many. One that was let in while the filter was off stays uncounted.
 func (f *Filter) ServeConn(ctx context.Context, c *conn.Conn) error {
-	if !f.enabled {
+	if !f.enabled && f.key == "" {
 		return f.next.ServeConn(ctx, c)
 	}
 	st := f.stats.Lane(c.Lane)
-	if _, counted := f.parked.LoadAndDelete(c); !counted {
-		if f.active.Add(1) > f.max {
-			f.active.Add(-1)
-			st.Limited.Inc()
-			return f.refuse(ctx)
-		}
-		st.Active.Inc()
+	counted, known := f.parked.LoadAndDelete(c)
+	if known {
+		return f.serve(ctx, c, st, counted == true)
 	}
-	return f.serve(ctx, c, st)
+	if !f.runtime.Bool(f.key, f.enabled) {
+		return f.serve(ctx, c, st, false)
+	}
+	if f.active.Add(1) > f.max {
+		f.active.Add(-1)
+		st.Limited.Inc()
+		return f.refuse(ctx)
+	}
+	st.Active.Inc()
+	return f.serve(ctx, c, st, true)
 }
 
-func (f *Filter) serve(ctx context.Context, c *conn.Conn, st *Stats) (err error) {
-	done := true // when next panics as well
+func (f *Filter) serve(ctx context.Context, c *conn.Conn, st *Stats, counted bool) (err error) {
+	done := counted // when next panics as well
 	defer func() {
 		if done {
 			f.active.Add(-1)
@@ -93,7 +101,7 @@ func (f *Filter) serve(ctx context.Context, c *conn.Conn, st *Stats) (err error)
 	}()
 	err = f.next.ServeConn(ctx, c)
 	if errors.Is(err, conn.ErrParked) {
-		f.parked.Store(c, nil)
+		f.parked.Store(c, counted)
 		done = false
 	}
 	return err

@@ -101,3 +101,39 @@ func TestDisabled(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestTheRuntimeSwitchesIt(t *testing.T) {
+	const flag = `, "runtimeEnabled": {"defaultValue": true, "runtimeKey": "limit.on"}`
+	end := conn.ErrParked
+	f, store := compile(t, flag, func(context.Context, *conn.Conn) error { return end })
+	settings := &extension.Runtime{}
+	f.runtime = settings
+	settings.Set(map[string]string{"limit.on": "false"})
+	free, other := pipe(), pipe()
+	for _, c := range []*conn.Conn{free, other} {
+		if err := f.ServeConn(t.Context(), c); !errors.Is(err, conn.ErrParked) {
+			t.Fatalf("while it is off: %v", err)
+		}
+	}
+	settings.Set(nil)
+	if err := f.ServeConn(t.Context(), free); !errors.Is(err, conn.ErrParked) {
+		t.Errorf("a connection that was let in before: %v", err)
+	}
+	counted := pipe()
+	if err := f.ServeConn(t.Context(), counted); !errors.Is(err, conn.ErrParked) {
+		t.Errorf("the first that counts: %v", err)
+	}
+	if err := f.ServeConn(t.Context(), pipe()); !errors.Is(err, ErrLimited) {
+		t.Errorf("the second: %v", err)
+	}
+	settings.Set(map[string]string{"limit.on": "0"})
+	end = nil
+	for _, c := range []*conn.Conn{free, other, counted} {
+		if err := f.ServeConn(t.Context(), c); err != nil {
+			t.Error(err)
+		}
+	}
+	if n, _ := store.Value("connection_limit.p.active_connections"); n != 0 {
+		t.Errorf("%d connections when all are gone", n)
+	}
+}
