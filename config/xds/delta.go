@@ -95,21 +95,21 @@ func (t *deltaType) due() bool {
 	return !t.asked && len(t.names) > 0 || len(t.plus)+len(t.minus)+len(t.acks) > 0
 }
 
-func (d *delta) pending() int {
+func (d *delta) pending(calm calm) int {
 	n := 0
-	for _, t := range d.types {
-		if t.due() {
+	for k, t := range d.types {
+		if t.due() && !calm[k] {
 			n += max(1, len(t.acks))
 		}
 	}
 	return n
 }
 
-func (d *delta) next() (proto.Message, *kind) {
+func (d *delta) next(calm calm) (proto.Message, *kind) {
 	for i := range kinds {
 		k := &kinds[i]
 		t := d.types[k]
-		if t == nil || !t.due() {
+		if t == nil || !t.due() || calm[k] {
 			continue
 		}
 		req := &discoveryv3.DeltaDiscoveryRequest{Node: d.greet(), TypeUrl: k.url}

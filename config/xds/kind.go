@@ -92,6 +92,9 @@ func (k *kind) unnamed(name string) bool {
 
 // anyUnnamed reports whether one of the names is such.
 func (k *kind) anyUnnamed(names map[string]bool) bool {
+	if k.name != resource.VHost {
+		return false
+	}
 	for name := range names {
 		if k.unnamed(name) {
 			return true

@@ -237,7 +237,7 @@ type said struct {
 }
 
 func hearNext(p protocol) *said {
-	m, k := p.next()
+	m, k := p.next(nil)
 	switch x := m.(type) {
 	case *discoveryv3.DiscoveryRequest:
 		return &said{kind: k, version: x.GetVersionInfo(), nonce: x.GetResponseNonce(), nack: x.GetErrorDetail().GetMessage(),

@@ -18,10 +18,11 @@ type ledger struct {
 	shelves map[string]*shelf // by resource type; guarded by mu
 }
 
-// A shelf is the part of a ledger about one type. Its fields are guarded by the ledger's mu, but taking.
+// A shelf is the part of a ledger about one type. Its fields are guarded by the ledger's mu, but taking and checker.
 type shelf struct {
 	kind    *kind
 	taking  sync.Mutex          // held while something of the shelf takes effect
+	checker *resource.Checker   // nil until something comes; guarded by taking
 	names   map[string]bool     // wanted
 	globs   map[string]bool     // wanted collections; they are among names, too
 	every   bool                // what comes is kept for those who may come to want it: it was asked for without names
@@ -33,7 +34,8 @@ type shelf struct {
 type entry struct {
 	sum    uint64 // of the serialized resource as it came
 	res    *resource.Resource
-	expiry *time.Timer // nil: it does not expire
+	parts  map[uint64]part // of a large route configuration, by the hash of their bytes
+	expiry *time.Timer     // nil: it does not expire
 	due    time.Time
 }
 

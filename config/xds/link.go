@@ -23,7 +23,7 @@ import (
 
 // How a control plane that hangs is noticed.
 const (
-	pingAfter   = 30 * time.Second // nothing has come for this long
+	pingAfter   = 5 * time.Minute // nothing has come for this long; gRPC servers end a connection on which pings come more often
 	pingTimeout = 10 * time.Second
 )
 

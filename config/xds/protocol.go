@@ -15,10 +15,10 @@ type protocol interface {
 	open()
 	// want notes a change of what is wanted.
 	want(w subscription.Want)
-	// next returns the next request, nil when there is nothing to say, and the kind it is about.
-	next() (proto.Message, *kind)
-	// pending is how many requests there are to send.
-	pending() int
+	// next returns the next request, nil when there is nothing to say, and the kind it is about. Kinds that calm says are to wait do.
+	next(calm calm) (proto.Message, *kind)
+	// pending is how many requests there are to send now.
+	pending(calm calm) int
 	// response returns a message to receive into.
 	response() proto.Message
 	// read returns what a received message says, nil when it is about a type that was not asked for.
@@ -28,6 +28,9 @@ type protocol interface {
 	// topics returns the state of each type.
 	topics() []topicState
 }
+
+// A calm is the kinds that are left in peace for a while: their requests wait. nil has none.
+type calm map[*kind]bool
 
 // A topicState is what a protocol knows of a type.
 type topicState struct {

@@ -318,7 +318,7 @@ func TestRequestsGoInEnvoysOrder(t *testing.T) {
 		}
 		r.hear(p)
 		p.open()
-		if n := p.pending(); n != 5 {
+		if n := p.pending(nil); n != 5 {
 			t.Errorf("%d requests wait, want 5", n)
 		}
 		var got []string
@@ -361,8 +361,8 @@ func TestRequestsAreJoined(t *testing.T) {
 	k := kindOf("endpoints")
 	r.give(d, message(true, k, "1", "n1", nil))
 	r.give(d, message(true, k, "2", "n2", nil))
-	if d.pending() != 2 {
-		t.Errorf("%d requests wait, want 2", d.pending())
+	if d.pending(nil) != 2 {
+		t.Errorf("%d requests wait, want 2", d.pending(nil))
 	}
 	if s := hearNext(d); len(s.names) != 1000 || s.nonce != "n1" {
 		t.Errorf("%d names, nonce %q", len(s.names), s.nonce)

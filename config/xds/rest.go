@@ -157,7 +157,7 @@ func (r *restRunner) wants() {
 // poll asks for each type that is due, and reports whether one could not be asked for.
 func (r *restRunner) poll(ctx context.Context) (failed bool) {
 	for ctx.Err() == nil {
-		m, k := r.talk.next()
+		m, k := r.talk.next(nil)
 		if m == nil {
 			break
 		}

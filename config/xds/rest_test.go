@@ -195,8 +195,12 @@ func TestRESTOfNamedResources(t *testing.T) {
 	h.until("both are asked for", func() bool {
 		return s.seen(func(m *discoveryv3.DiscoveryRequest) bool { return strings.Join(m.GetResourceNames(), " ") == "a b" })
 	})
-	if s.seen(func(m *discoveryv3.DiscoveryRequest) bool { return len(m.GetResourceNames()) == 2 && m.GetVersionInfo() != "" }) &&
-		!s.seen(func(m *discoveryv3.DiscoveryRequest) bool { return len(m.GetResourceNames()) == 2 && m.GetVersionInfo() == "" }) {
+	if s.seen(func(m *discoveryv3.DiscoveryRequest) bool {
+		return len(m.GetResourceNames()) == 2 && m.GetVersionInfo() != ""
+	}) &&
+		!s.seen(func(m *discoveryv3.DiscoveryRequest) bool {
+			return len(m.GetResourceNames()) == 2 && m.GetVersionInfo() == ""
+		}) {
 		t.Error("who asks for more names says that it has the version of fewer")
 	}
 }

@@ -63,21 +63,21 @@ func (s *sotw) want(w subscription.Want) {
 	t.due = true
 }
 
-func (s *sotw) pending() int {
+func (s *sotw) pending(calm calm) int {
 	n := 0
-	for _, t := range s.types {
-		if t.due {
+	for k, t := range s.types {
+		if t.due && !calm[k] {
 			n++
 		}
 	}
 	return n
 }
 
-func (s *sotw) next() (proto.Message, *kind) {
+func (s *sotw) next(calm calm) (proto.Message, *kind) {
 	for i := range kinds {
 		k := &kinds[i]
 		t := s.types[k]
-		if t == nil || !t.due {
+		if t == nil || !t.due || calm[k] {
 			continue
 		}
 		t.due = false

@@ -45,6 +45,7 @@ type stream struct {
 	now       StreamState
 	requests  map[*kind]time.Time
 	responses map[*kind]time.Time
+	refusals  map[*kind]*refusal
 	shown     atomic.Pointer[StreamState]
 }
 
@@ -60,6 +61,7 @@ func newStream(g *grpcSource, k *kind) *stream {
 	s := &stream{
 		client: c, ledger: g.ledger, kinds: []*kind{k}, link: g.link, api: g.config.GetApiType().String(), poked: make(chan struct{}, 1),
 		bucket: newBucket(g.config.GetRateLimitSettings()), requests: map[*kind]time.Time{}, responses: map[*kind]time.Time{},
+		refusals: map[*kind]*refusal{},
 	}
 	once := g.config.GetSetNodeOnFirstMessageOnly()
 	if g.incremental() {
@@ -264,7 +266,7 @@ func (s *stream) talk(ctx context.Context, in <-chan received, out chan<- proto.
 		if !sending {
 			wait, some := s.due(time.Now())
 			if some && wait == 0 {
-				if m, k := s.proto.next(); m != nil {
+				if m, k := s.proto.next(s.calm(time.Now())); m != nil {
 					s.first, sending = time.Time{}, true
 					s.requests[k] = time.Now()
 					out <- m
@@ -297,7 +299,7 @@ func (s *stream) talk(ctx context.Context, in <-chan received, out chan<- proto.
 
 // flock notes that something has changed in what is wanted, and that more may come.
 func (s *stream) flock(now time.Time) {
-	if s.proto.pending() == 0 {
+	if s.proto.pending(s.calm(now)) == 0 {
 		return
 	}
 	if s.first.IsZero() {
@@ -308,11 +310,11 @@ func (s *stream) flock(now time.Time) {
 
 // due reports whether there is a request to send, and how long to wait before it is sent.
 func (s *stream) due(now time.Time) (wait time.Duration, some bool) {
-	n := s.proto.pending()
+	n := s.proto.pending(s.calm(now))
 	if n == 0 {
 		s.stats.pending.Set(0)
 		s.limited = false
-		return 0, false
+		return s.untilCalm(now), false
 	}
 	if !s.first.IsZero() {
 		until := s.last.Add(flockGap)
@@ -354,7 +356,7 @@ func (s *stream) take(m proto.Message) {
 	s.client.sort()
 	s.hear()
 	s.proto.settle(r, rejected)
-	if len(rejected) > 0 {
+	if s.refused(k, r.version, rejected) {
 		s.log.Error("a control plane has sent resources that are rejected", "type", k.short, "version", r.version,
 			"resources", len(r.items), "rejected", len(rejected), "error", summary(rejected))
 	}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/weftproxy/weft/resource"
@@ -27,10 +26,14 @@ func (c *Client) take(s subscription.Source, r *response) []resource.Rejection {
 	l := c.ledgerOf(s)
 	t := &taking{
 		client: c, ledger: l, shelf: l.shelf(k), kind: k, source: s, resp: r,
-		checker: resource.NewChecker(c.o.Support, protoregistry.GlobalTypes), sent: make(map[string]int, len(r.items)),
+		sent: make(map[string]int, len(r.items)),
 	}
 	t.shelf.taking.Lock()
 	defer t.shelf.taking.Unlock()
+	if t.shelf.checker == nil {
+		t.shelf.checker = resource.NewChecker(c.o.Support, protoregistry.GlobalTypes)
+	}
+	t.checker = t.shelf.checker
 	if !c.cache.admit(l, k, r) {
 		return nil
 	}
@@ -136,7 +139,6 @@ func clip(s string) string {
 
 // fail notes what is broken. What has no name is rejected by nobody else.
 func (t *taking) fail(r resource.Rejection) {
-	r.Key.Name = clip(r.Key.Name)
 	if r.Key.Name == "" {
 		t.unnamed = true
 		t.rejected = append(t.rejected, r)
@@ -166,8 +168,9 @@ func (t *taking) item(it *item, key resource.Key) {
 			again.Version = it.version
 			e.res = &again
 		}
+		e.parts = have.parts
 	} else {
-		res, rejection := t.decode(it, key)
+		res, rejection := t.decode(it, key, have, e)
 		if rejection != nil {
 			t.fail(*rejection)
 			return
@@ -177,16 +180,16 @@ func (t *taking) item(it *item, key resource.Key) {
 	t.taken = append(t.taken, took{entry: e, singles: singles, globs: globs, ttl: it.ttl})
 }
 
-// decode returns the resource that an item holds, or why it is none that works here.
-func (t *taking) decode(it *item, key resource.Key) (*resource.Resource, *resource.Rejection) {
+// decode returns the resource that an item holds, or why it is none that works here. have is what is in force, and e what is to be.
+func (t *taking) decode(it *item, key resource.Key, have, e *entry) (*resource.Resource, *resource.Rejection) {
 	c, k := t.client, t.kind
-	m := k.message()
-	if err := proto.Unmarshal(it.body.GetValue(), m); err != nil {
-		r := problem(key, resource.Syntax, "not a valid %s: %v", strings.TrimPrefix(k.url, urlPrefix), err)
+	p := resource.NewProblems(key.String())
+	res, err := t.parse(it.body.GetValue(), key, have, e, p)
+	if err != nil {
+		r := problem(key, resource.Syntax, "%v", err)
 		return nil, &r
 	}
-	p := resource.NewProblems(key.String())
-	t.checker.Check(m, "", p)
+	res.Version = it.version
 	if !c.o.RejectUnknown {
 		p.Edit(func(x resource.Problem) resource.Problem {
 			if x.Kind == resource.UnknownField && x.Severity == resource.Error {
@@ -200,12 +203,6 @@ func (t *taking) decode(it *item, key resource.Key) (*resource.Resource, *resour
 	if named := it.name != "" && inner != it.name && !strings.HasPrefix(it.name, "xdstp://"); named && k.whole {
 		p.Errorf("name", "", "is %q, and the response names the resource %q", clip(inner), clip(it.name))
 	}
-	res, err := resource.New(key, m, t.source.String(), "")
-	if err != nil {
-		r := problem(key, resource.Syntax, "%v", err)
-		return nil, &r
-	}
-	res.Version = it.version
 	if p.HasErrors() {
 		return nil, &resource.Rejection{Key: key, Problems: p.All(), Resource: res}
 	}

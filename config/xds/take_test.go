@@ -296,3 +296,17 @@ func FuzzTake(f *testing.F) {
 		}
 	})
 }
+
+func TestALongNameThatIsBrokenKeepsItsVersion(t *testing.T) {
+	r := newRig(t, Options{})
+	cluster, long := kindOf(resource.Cluster), strings.Repeat("x", 1000)
+	u := r.use(resource.Cluster, "*")
+	r.client.sort()
+	r.client.take(r.source, &response{typeURL: cluster.url, version: "1", items: []item{{body: cluster.body(long, 1, false)}}})
+	rejected := r.client.take(r.source, &response{typeURL: cluster.url, version: "2", items: []item{
+		{body: cluster.body(long, 2, true)}, {body: cluster.body("a", 2, false)},
+	}})
+	if len(rejected) != 1 || rejected[0].Key.Name != long || !u.is(cluster, long, 1) || !u.is(cluster, "a", 2) {
+		t.Errorf("rejected %v", rejected)
+	}
+}
