@@ -1,7 +1,10 @@
 package stats
 
 import (
+	"maps"
 	"reflect"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -85,12 +88,22 @@ func (s *Store) layout(t reflect.Type) *layout {
 // Flush ends an interval: what histograms recorded since the previous Flush is what their interval quantiles show until the
 // next. Call it every stats_flush_interval (5 s in Envoy).
 func (s *Store) Flush() {
+	s.mu.RLock()
+	all := slices.Collect(maps.Values(s.scopes))
+	s.mu.RUnlock()
+	for some := range slices.Chunk(all, 64) { // ten thousand clusters take a while, and nobody is to wait for them
+		s.flushSome(some)
+		runtime.Gosched()
+	}
+}
+
+func (s *Store) flushSome(scopes []*Scope) {
 	var r histogramReader
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	s.flushMu.Lock()
 	defer s.flushMu.Unlock()
-	for _, c := range s.scopes {
+	for _, c := range scopes {
 		for g := c.groups; g != nil; g = g.next {
 			if t := g.table.Load(); t != nil {
 				for i, it := range g.layout.histograms {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,7 @@ type bench struct {
 	origin       *child
 	origins      map[service]string
 	originStream string
+	everywhere   bool      // the origin's HTTP/1 listens on all addresses
 	certs        *tlsFiles // nil where no scenario needs them
 	descriptors  uint64    // how many this process and its children may open
 }
@@ -66,6 +68,7 @@ func prepare(ctx context.Context, o *options, chosen []scenario, progress io.Wri
 	if b.certs, err = b.certificates(chosen); err != nil {
 		return nil, err
 	}
+	b.everywhere = slices.ContainsFunc(chosen, func(s scenario) bool { return s.fleet != nil })
 	return b, b.startOrigin(ctx)
 }
 
@@ -99,6 +102,9 @@ func (b *bench) startOrigin(ctx context.Context) error {
 	for i, s := range services() {
 		b.origins[s] = addrs[i+1]
 		argv = append(argv, "-"+string(s), addrs[i+1])
+		if s == serviceHTTP1 && b.everywhere {
+			argv[len(argv)-1] = strings.Replace(addrs[i+1], "127.0.0.1", "0.0.0.0", 1)
+		}
 	}
 	b.origin, err = spawn(command{name: "origin", argv: argv, cpus: b.loadCPUs})
 	if err != nil {

@@ -30,24 +30,30 @@ func dialAsk(addr, path string, limit time.Duration) error {
 // ask sends a GET for path on c and reads the answer, which must be a whole 200
 // that leaves the connection open.
 func ask(c net.Conn, path string, limit time.Duration) error {
+	_, err := askHost(c, "bench", path, limit)
+	return err
+}
+
+// askHost is ask for a path of a host. It returns the head of the answer.
+func askHost(c net.Conn, host, path string, limit time.Duration) (http.Header, error) {
 	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
-		return err
+		return nil, err
 	}
-	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: bench\r\n\r\n", path); err != nil {
-		return err
+	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, host); err != nil {
+		return nil, err
 	}
 	resp, err := http.ReadResponse(bufio.NewReaderSize(c, 1024), nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return err
+		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK || resp.Close {
-		return fmt.Errorf("status %d, connection closing: %v", resp.StatusCode, resp.Close)
+		return nil, fmt.Errorf("status %d, connection closing: %v", resp.StatusCode, resp.Close)
 	}
-	return nil
+	return resp.Header, nil
 }
 
 // A visitor is a connection that asks for "/100" whenever it is told to.

@@ -32,6 +32,7 @@ type options struct {
 	download  float64 // GiB a run
 	stream    float64 // GiB a run
 	services  int
+	changes   int
 	sites     int
 	pin       bool
 	install   bool
@@ -49,6 +50,8 @@ func main() {
 			exit(runOrigin(os.Args[2:]))
 		case "attack":
 			exit(runAttack(os.Args[2:], os.Stdout))
+		case "pace":
+			exit(runPace(os.Args[2:], os.Stdout))
 		case "handshakes":
 			exit(runHandshakes(os.Args[2:], os.Stdout))
 		}
@@ -131,7 +134,8 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	f.IntVar(&o.idleTLS, "idle-tls", 10000, "idle TLS connections to hold open")
 	f.Float64Var(&o.download, "download", 1, "`GiB` one HTTP/2 stream moves")
 	f.Float64Var(&o.stream, "stream", 4, "`GiB` one TCP stream measurement moves")
-	f.IntVar(&o.services, "services", 10000, "routes, and clusters, of the start-up scenario")
+	f.IntVar(&o.services, "services", 10000, "routes, and clusters, of the start-up scenario and from a control plane")
+	f.IntVar(&o.changes, "changes", 200, "routes that a control plane changes one after the other")
 	f.IntVar(&o.sites, "sites", 10000, "certificates of the start-up scenario of TLS")
 	f.BoolVar(&o.pin, "pin", runtime.NumCPU() > 1, "pin the proxy to the first CPU, load and upstream to the others")
 	f.BoolVar(&o.install, "install", true, "install missing tools (apt-get, as root) and build Caddy")
@@ -155,8 +159,8 @@ func (o *options) check() error {
 		return fmt.Errorf("-d %v: at least 100ms", o.duration)
 	case o.rounds < 1:
 		return fmt.Errorf("-rounds %d: at least 1", o.rounds)
-	case o.idle < 1 || o.idleH2 < 1 || o.idleTLS < 1 || o.services < 1 || o.sites < 1 || o.stream <= 0 || o.download <= 0:
-		return errors.New("-idle, -idle-h2, -idle-tls, -services, -sites, -stream and -download must be positive")
+	case o.idle < 1 || o.idleH2 < 1 || o.idleTLS < 1 || o.services < 1 || o.changes < 1 || o.sites < 1 || o.stream <= 0 || o.download <= 0:
+		return errors.New("-idle, -idle-h2, -idle-tls, -services, -changes, -sites, -stream and -download must be positive")
 	}
 	if o.cache == "" {
 		dir, err := os.UserCacheDir()

@@ -34,6 +34,7 @@ const (
 	kindTLS      kind = "tls"      // TLS from clients
 	kindTLSH2    kind = "tls-h2"   // HTTP/2 over TLS from clients
 	kindSites    kind = "sites"    // TLS from clients, a certificate for each of many names
+	kindFleet    kind = "fleet"    // everything from a control plane
 )
 
 // A proxy is one of the programs compared: how to configure and start it.
@@ -64,7 +65,7 @@ func proxies() []proxy {
 		{name: "haproxy", tool: "haproxy", config: "haproxy.cfg", kinds: all, argv: haproxy},
 		{name: "haproxy-splice", tool: "haproxy", config: "haproxy.cfg", kinds: []kind{kindStream}, argv: haproxy, splice: true},
 		{
-			name: "weft", tool: "weft", config: "weft.yaml", kinds: all,
+			name: "weft", tool: "weft", config: "weft.yaml", kinds: append(slices.Clone(all), kindFleet),
 			argv: func(binary, config string) []string {
 				return []string{binary, "-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "error"}
 			},
@@ -177,7 +178,9 @@ type running struct {
 	*child
 	setup setup
 	certs *tlsFiles
+	plane *plane        // its control plane; nil without one
 	took  time.Duration // from its start to its first answer
+	live  time.Time     // when everything from the control plane was in force
 	dir   string
 }
 
@@ -201,7 +204,13 @@ func (b *bench) start(ctx context.Context, p *proxy, sc scenario) (_ *running, e
 	if s.TLS() {
 		s.Cert, s.Key, s.SitesDir = b.certs.cert, b.certs.key, b.certs.dir
 	}
-	config, err := p.render(s)
+	r := &running{setup: s, certs: b.certs, dir: dir}
+	var config string
+	if sc.fleet != nil {
+		r.plane, config, err = b.launch(sc.fleet, s)
+	} else {
+		config, err = p.render(s)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -211,9 +220,14 @@ func (b *bench) start(ctx context.Context, p *proxy, sc scenario) (_ *running, e
 		env: p.env, dir: dir, cpus: b.proxyCPUs, bye: p.bye,
 	})
 	if err != nil {
+		r.stop()
 		return nil, err
 	}
-	r := &running{child: c, setup: s, certs: b.certs, dir: dir}
+	r.child = c
+	if sc.fleet != nil && sc.fleet.profiled {
+		profile := b.profile(ctx, r, sc.name, 5*time.Second)
+		defer func() { err = errors.Join(err, profile()) }()
+	}
 	if err := c.ready(ctx, time.Minute, r.probe()); err != nil {
 		r.stop()
 		return nil, err
@@ -227,6 +241,8 @@ func (b *bench) start(ctx context.Context, p *proxy, sc scenario) (_ *running, e
 func (r *running) probe() func() error {
 	listen := r.setup.Listen
 	switch r.setup.Kind {
+	case kindFleet:
+		return r.fleetProbe()
 	case kindStream:
 		return func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), askLimit)
@@ -252,6 +268,11 @@ func (r *running) probe() func() error {
 
 // stop ends the proxy and removes its files.
 func (r *running) stop() {
-	r.child.stop()
+	if r.child != nil {
+		r.child.stop()
+	}
+	if r.plane != nil {
+		r.plane.stop()
+	}
 	_ = os.RemoveAll(r.dir)
 }

@@ -16,6 +16,7 @@ type scenario struct {
 	kind    kind
 	service service // of the origin; empty: HTTP/1
 	load    *load   // nil when sample makes its own
+	fleet   *fleet  // nil: the configuration is a file
 	clients int     // connections at most; 0: as many as the idle scenario's
 	asked   bool    // runs only when -run matches it, not by default
 	sample  func(ctx context.Context, b *bench, r *running) (sample, error)
@@ -41,6 +42,10 @@ type sample struct {
 	Frames      int64         `json:"frames,omitempty"`
 	Refused     int64         `json:"refused,omitempty"`
 	Ready       time.Duration `json:"ready_ns,omitempty"`
+	Changes     int64         `json:"changes,omitempty"`
+	Services    int64         `json:"services,omitempty"`
+	Beside      time.Duration `json:"p99_beside_ns,omitempty"`
+	Rebuilt     int64         `json:"rebuilt,omitempty"`
 	Peak        int64         `json:"peak_bytes"`
 	Failed      int64         `json:"failed"`
 }
@@ -161,7 +166,7 @@ func scenarios(o *options) []scenario {
 			targets: []target{{readyAfter(), "", 3000}, {rss(), "", 250}},
 			columns: startColumns(),
 		},
-	}, h2Scenarios(o), tlsScenarios(o), attackScenarios())
+	}, h2Scenarios(o), tlsScenarios(o), xdsScenarios(o), attackScenarios())
 }
 
 // loadScenario completes one that is a load.
