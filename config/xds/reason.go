@@ -37,8 +37,8 @@ func reason(rejected []resource.Rejection) *status.Status {
 	return &status.Status{Code: int32(codes.Internal), Message: strings.ToValidUTF8(text, "?")}
 }
 
-// explain names what was rejected, each with the first of its problems, at most so many, one on a line. It ends early where there is far too
-// much.
+// explain names what was rejected, each with the first of its problems, at most so many, one on a line. It ends early where there is far
+// too much.
 func explain(rejected []resource.Rejection, each int) string {
 	var b strings.Builder
 	for _, r := range rejected {

@@ -53,7 +53,9 @@ func TestAReasonNamesAllThatWasRejected(t *testing.T) {
 				test.resources, test.problems, len(text), len(lines), len(named)+more, last)
 		}
 	}
-	long := resource.Rejection{Key: resource.Key{Type: resource.Cluster, Name: "c"}, Problems: []resource.Problem{{Message: strings.Repeat("é", maxReason)}}}
+	long := resource.Rejection{
+		Key: resource.Key{Type: resource.Cluster, Name: "c"}, Problems: []resource.Problem{{Message: strings.Repeat("é", maxReason)}},
+	}
 	if text := reason([]resource.Rejection{long, long}).GetMessage(); len(text) > maxReason || !strings.HasSuffix(text, "é...\nand 1 more") {
 		t.Errorf("%d bytes, ends with %q", len(text), text[len(text)-20:])
 	}
