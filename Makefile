@@ -37,8 +37,8 @@ bench: ## compare CPU, memory and latency with nginx, HAProxy and Caddy (about 4
 fuzz: ## run every fuzz target for FUZZTIME (default 5m)
 	./test/fuzz.sh $(FUZZTIME)
 
-soak: ## run what takes its time by the clock: a stream through a hundred reloads, and a thousand certificates (two minutes)
-	$(GO) test -tags soak -count=1 -timeout 10m -run '^TestSoak' -v ./test/e2e
+soak: ## run what takes its time by the clock: a stream through a hundred reloads, a thousand certificates, ten thousand changes (four minutes)
+	$(GO) test -tags soak -count=1 -timeout 10m -run '^TestSoak' -v ./test/e2e ./test/xds
 
 interop: ## run against real peers where installed (nginx, HAProxy, curl, OpenSSL, Chromium, testssl.sh, ...), h2spec and gRPC's
 	$(GO) test -tags interop -count=1 -timeout 30m ./test/interop/...

@@ -121,6 +121,7 @@ func (p *process) retireReplaced() {
 		p.retire(c)
 	}
 	for _, v := range p.replaced.listeners {
+		p.fade(v)
 		v.release()
 	}
 	p.replaced = replaced{}

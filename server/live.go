@@ -22,6 +22,7 @@ type live struct {
 	version   uint64
 	clusters  map[string]*dynamicCluster
 	listeners map[string]*dynamicListener
+	fading    map[*fading]struct{}
 	open      bool // listeners may accept
 
 	ripe   ripe
@@ -37,7 +38,10 @@ type ripe struct {
 }
 
 func newLive() *live {
-	return &live{clusters: map[string]*dynamicCluster{}, listeners: map[string]*dynamicListener{}, ripe: ripe{news: make(chan struct{}, 1)}}
+	return &live{
+		clusters: map[string]*dynamicCluster{}, listeners: map[string]*dynamicListener{}, fading: map[*fading]struct{}{},
+		ripe: ripe{news: make(chan struct{}, 1)},
+	}
 }
 
 // add notes that something has become warm. It never blocks.
@@ -125,6 +129,9 @@ func (p *process) publish() {
 	}
 	view := l.static.With(l.version, upstream.NewTable(all...), l.configs())
 	view.Publish()
+	for f := range l.fading {
+		f.publish(view.Clusters)
+	}
 	l.view.Store(view)
 	if l.open {
 		p.switchDynamic()

@@ -147,8 +147,8 @@ func (d *dynamic[T]) prepare(r *resource.Resource, p *resource.Problems) (made *
 	return src, src.value
 }
 
-// lenient makes a plan for a slot take a certificate whose time is over, or has not come, unless the slot has a better one: a listener that gets no
-// certificate serves nobody.
+// lenient makes a plan for a slot take a certificate whose time is over, or has not come, unless the slot has a better one: a listener that
+// gets no certificate serves nobody.
 func lenient[T any](of func() plan[T], slot *Slot[T]) func() plan[T] {
 	return func() plan[T] {
 		pl := of()
