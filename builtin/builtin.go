@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	filev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
+	grpcv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	preservecasev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
@@ -38,6 +39,7 @@ import (
 	"github.com/weftproxy/weft/forward"
 	"github.com/weftproxy/weft/listener"
 	"github.com/weftproxy/weft/observe/accesslog"
+	"github.com/weftproxy/weft/observe/accesslog/als"
 	"github.com/weftproxy/weft/resource"
 	"github.com/weftproxy/weft/route"
 	upstreamproxyproto "github.com/weftproxy/weft/transport/proxyproto"
@@ -63,7 +65,7 @@ func Extensions() extension.Extensions {
 		Transport: []socket.Factory{
 			tls.Downstream(), tls.Upstream(), upstreamproxyproto.Upstream(), starttls.Downstream(), starttls.Upstream(),
 		},
-		AccessLog: []extension.AccessLog{fileLog(), stdoutLog(), stderrLog()},
+		AccessLog: []extension.AccessLog{fileLog(), stdoutLog(), stderrLog(), httpLog(), tcpLog()},
 		Opaque: []extension.Opaque{
 			{Name: "envoy.transport_sockets.raw_buffer", Config: &rawv3.RawBuffer{}},
 			{Name: "envoy.extensions.upstreams.http.v3.HttpProtocolOptions", Config: &upstreamhttpv3.HttpProtocolOptions{}},
@@ -76,7 +78,7 @@ func Extensions() extension.Extensions {
 		},
 		Support: []func() resource.Support{
 			resource.Values, resource.Core, resource.Matchers, file.Support, listener.Support, route.Support, upstream.Support,
-			accesslog.Support, secret.Support, xds.Support,
+			accesslog.Support, als.Support, secret.Support, xds.Support,
 		},
 	}
 }
@@ -114,6 +116,24 @@ func stderrLog() extension.AccessLog {
 		Name: "envoy.access_loggers.stderr", Config: &streamv3.StderrAccessLog{},
 		New: func(env *extension.Env, cfg proto.Message) (accesslog.Writer, error) {
 			return accesslog.NewStderr(env.Logs, env.Format, cfg.(*streamv3.StderrAccessLog))
+		},
+	}
+}
+
+func httpLog() extension.AccessLog {
+	return extension.AccessLog{
+		Name: "envoy.access_loggers.http_grpc", Config: &grpcv3.HttpGrpcAccessLogConfig{},
+		New: func(env *extension.Env, cfg proto.Message) (accesslog.Writer, error) {
+			return als.NewHTTP(env.Streams, env.Format, cfg.(*grpcv3.HttpGrpcAccessLogConfig))
+		},
+	}
+}
+
+func tcpLog() extension.AccessLog {
+	return extension.AccessLog{
+		Name: "envoy.access_loggers.tcp_grpc", Config: &grpcv3.TcpGrpcAccessLogConfig{},
+		New: func(env *extension.Env, cfg proto.Message) (accesslog.Writer, error) {
+			return als.NewTCP(env.Streams, env.Format, cfg.(*grpcv3.TcpGrpcAccessLogConfig))
 		},
 	}
 }

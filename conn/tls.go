@@ -10,6 +10,7 @@ import (
 type TLS struct {
 	Version   string // "TLSv1.2", "TLSv1.3"
 	Cipher    string // OpenSSL's name, as Envoy prints it: "ECDHE-ECDSA-AES128-GCM-SHA256", "TLS_AES_128_GCM_SHA256"
+	Suite     uint16 // the cipher suite's number in IANA's registry
 	Curve     string // "X25519MLKEM768", "P-256" ...; "" where none was used
 	ALPN      string // the application protocol that was agreed on; "" for none
 	SNI       string // the server name that the client asked for, lower case; "" for none

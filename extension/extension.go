@@ -13,6 +13,7 @@ import (
 	"github.com/weftproxy/weft/conn"
 	"github.com/weftproxy/weft/exchange"
 	"github.com/weftproxy/weft/observe/accesslog"
+	"github.com/weftproxy/weft/observe/accesslog/als"
 	"github.com/weftproxy/weft/observe/format"
 	"github.com/weftproxy/weft/observe/stats"
 	"github.com/weftproxy/weft/resource"
@@ -33,6 +34,7 @@ type Env struct {
 	Sockets  *socket.Registry  // those of Registry
 	Hub      *subscription.Hub // who delivers what the configuration only names; nil: nobody
 	Logs     *accesslog.Files  // open access log files, shared by path
+	Streams  *als.Streams      // to access log services, shared by configuration; nil: there is no way to one
 	Format   format.Options    // host name, environment and files, for format strings
 	Options  Options
 	Listener Listener           // of the listener that is being compiled

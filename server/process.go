@@ -18,6 +18,7 @@ import (
 	"github.com/weftproxy/weft/internal/logging"
 	"github.com/weftproxy/weft/listener"
 	"github.com/weftproxy/weft/observe/accesslog"
+	"github.com/weftproxy/weft/observe/accesslog/als"
 	"github.com/weftproxy/weft/observe/stats"
 	"github.com/weftproxy/weft/subscription"
 	"github.com/weftproxy/weft/transport/secret"
@@ -92,7 +93,8 @@ func newProcess(o Options, logs *logging.Log, registry *extension.Registry, firs
 		Logs: accesslog.NewFiles(accesslog.FilesOptions{
 			FlushInterval: o.FileFlushInterval, FlushSize: o.FileFlushMinSizeKB << 10, Stdout: o.Stdout, Stderr: o.Stderr, Stats: p.stats,
 		}),
-		Format: formatOptions(),
+		Streams: als.NewStreams(als.Options{Node: p.node, Dial: p.dialCluster, Stats: p.stats, Log: p.log}),
+		Format:  formatOptions(),
 		Options: extension.Options{
 			Concurrency: concurrency(o), Node: p.node.GetId(), Cluster: p.node.GetCluster(), Zone: p.node.GetLocality().GetZone(),
 			Locality: localityText(p.node.GetLocality()), Version: o.Version, Live: exchange.NewLive(), Failures: exchange.NewFailures(keptFailures),
@@ -114,6 +116,7 @@ func (p *process) close() {
 	p.tasks.Wait()
 	p.endWatches()
 	p.closeListeners()
+	p.env.Streams.Close() // while there are clusters
 	p.closeClusters()
 	p.cancel()
 	p.services.Wait()

@@ -30,18 +30,19 @@ var rows = []struct {
 	{"transport", 10}, {"transport/tcp", 11}, {"transport/memory", 11}, {"transport/proxyproto", 14},
 	{"subscription", 11}, {"transport/secret", 12}, {"transport/socket", 13}, {"transport/tls", 14}, {"transport/starttls", 14},
 	{"resource", 10},
-	{"observe", 5}, {"observe/stats", 4}, {"observe/format", 6}, {"observe/accesslog", 7},
+	{"observe", 5}, {"observe/stats", 4}, {"observe/format", 6}, {"observe/accesslog", 7}, {"observe/accesslog/als", 8},
 	{"match", 4}, {"conn", 3}, {"message", 2}, {"internal/grpc", 3}, {"internal/grpc/calls", 35}, {"internal/grpc/grpctest", 35}, {"internal", 1},
 	{"test", 100}, {"test/kit", 99}, {"test/certs", 98}, {"examples", 100}, {"docs", 100},
 }
 
 // above are edges that the table forbids and that exist for a reason.
 var above = map[string][]string{
-	"observe/accesslog": {"resource"}, // it says which fields of its messages are supported
-	"observe/format":    {"resource"},
-	"match":             {"resource"},
-	"builtin":           {"config/file", "config/xds"}, // they say which fields of Bootstrap are supported
-	"config/xds":        {"config/file"},               // it reads resources from files
+	"observe/accesslog":     {"resource"}, // it says which fields of its messages are supported
+	"observe/accesslog/als": {"resource"},
+	"observe/format":        {"resource"},
+	"match":                 {"resource"},
+	"builtin":               {"config/file", "config/xds"}, // they say which fields of Bootstrap are supported
+	"config/xds":            {"config/file"},               // it reads resources from files
 }
 
 func rowOf(pkg string) (row int, ok bool) {

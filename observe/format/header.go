@@ -51,8 +51,8 @@ var headerOperators = map[string]definition{
 	"PATH":                    {mayArgs | mayTruncate, compilePath},
 	"GRPC_STATUS":             {mayArgs, compileGRPCStatus},
 	"GRPC_STATUS_NUMBER":      {noArgs, compileGRPCNumber},
-	"REQUEST_HEADERS_BYTES":   number(func(e *observe.Entry) (uint64, bool) { return requestSize(e.Request), true }),
-	"RESPONSE_HEADERS_BYTES":  number(func(e *observe.Entry) (uint64, bool) { return responseSize(e.Response), true }),
+	"REQUEST_HEADERS_BYTES":   number(func(e *observe.Entry) (uint64, bool) { return RequestSize(e.Request), true }),
+	"RESPONSE_HEADERS_BYTES":  number(func(e *observe.Entry) (uint64, bool) { return ResponseSize(e.Response), true }),
 	"RESPONSE_TRAILERS_BYTES": number(func(e *observe.Entry) (uint64, bool) { return headerSize(e.Trailer), true }),
 }
 
@@ -154,8 +154,8 @@ func headerSize(h *message.Header) uint64 {
 	return uint64(h.Size())
 }
 
-// requestSize counts the pseudo-headers, as Envoy does.
-func requestSize(r *message.Request) uint64 {
+// RequestSize is the size of a request's header in bytes, 0 of nil. It counts the pseudo-headers, as Envoy does.
+func RequestSize(r *message.Request) uint64 {
 	if r == nil {
 		return 0
 	}
@@ -163,7 +163,8 @@ func requestSize(r *message.Request) uint64 {
 	return uint64(n + len(":scheme") + len(r.Scheme))
 }
 
-func responseSize(r *message.Response) uint64 {
+// ResponseSize is the size of a response's header in bytes with its status, 0 of nil.
+func ResponseSize(r *message.Response) uint64 {
 	if r == nil {
 		return 0
 	}

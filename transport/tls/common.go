@@ -142,8 +142,8 @@ func (v *validation) load() *verifier {
 // describe is what others may know of a finished handshake.
 func describe(cs *tls.ConnectionState, local *conn.Certificate, verified bool) *conn.TLS {
 	t := &conn.TLS{
-		Cipher: suiteName(cs.CipherSuite), ALPN: cs.NegotiatedProtocol, SNI: match.LowerASCII(cs.ServerName), Resumed: cs.DidResume,
-		Verified: verified, Chain: cs.PeerCertificates, Local: local,
+		Cipher: suiteName(cs.CipherSuite), Suite: cs.CipherSuite, ALPN: cs.NegotiatedProtocol, SNI: match.LowerASCII(cs.ServerName),
+		Resumed: cs.DidResume, Verified: verified, Chain: cs.PeerCertificates, Local: local,
 	}
 	if i := versionIndex(cs.Version); i >= 0 {
 		t.Version = versions[i].name
