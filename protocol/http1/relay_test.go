@@ -183,6 +183,8 @@ func TestRelayGivesWhatDirectGives(t *testing.T) {
 			t.Fatalf("%d: %s size %d chunk %d send %d chunked %v:\ndirect  %s\nthrough %s", i, method, size, chunk, send, chunked, direct, through)
 		}
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.dials > 30 {
 		t.Errorf("%d connections for 300 requests", r.dials)
 	}
