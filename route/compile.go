@@ -6,6 +6,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/weftproxy/weft/exchange"
+	"github.com/weftproxy/weft/internal/fair"
 	"github.com/weftproxy/weft/match"
 	"github.com/weftproxy/weft/observe/format"
 	"github.com/weftproxy/weft/resource"
@@ -85,6 +86,7 @@ func Recompile(
 	c.table.outside = *c.outside
 	c.grow(len(all))
 	for i := range all {
+		fair.Turn(i)
 		c.enterHost(&all[i])
 	}
 	if c.table.none == nil {

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weftproxy/weft/exchange"
+	"github.com/weftproxy/weft/internal/fair"
 	"github.com/weftproxy/weft/resource"
 )
 
@@ -27,6 +28,7 @@ type source struct {
 func sources(cfg *routev3.RouteConfiguration, found []*resource.Resource) []source {
 	all := make([]source, 0, len(cfg.GetVirtualHosts())+len(found))
 	for i, vh := range cfg.GetVirtualHosts() {
+		fair.Turn(i)
 		all = append(all, source{cfg: vh, index: i})
 	}
 	for _, r := range found {
@@ -83,6 +85,7 @@ func (c *compiler) compare(prev *Table, all []source) {
 		messages = prev.messages
 	}
 	for i, at := 0, 0; i < len(all); i++ { // messages are often the same but for a few
+		fair.Turn(i)
 		s := &all[i]
 		same := -1
 		for look := at; look < min(at+lookahead, len(messages)); look++ {

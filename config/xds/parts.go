@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/weftproxy/weft/internal/fair"
 	"github.com/weftproxy/weft/resource"
 )
 
@@ -48,7 +49,8 @@ func (t *taking) invalid(err error) error {
 
 // splitHosts takes the virtual hosts out of a serialized RouteConfiguration. There are none where it is broken.
 func splitHosts(b []byte) (rest []byte, hosts [][]byte) {
-	for len(b) > 0 {
+	for i := 0; len(b) > 0; i++ {
+		fair.Turn(i)
 		field, wire, n := protowire.ConsumeTag(b)
 		if n < 0 {
 			return nil, nil
@@ -84,6 +86,7 @@ func (t *taking) routes(rest []byte, hosts [][]byte, key resource.Key, have, e *
 	e.parts = make(map[uint64]part, len(hosts))
 	sums := binary.BigEndian.AppendUint64(make([]byte, 0, 8+8*len(hosts)), res.Hash)
 	for i, b := range hosts {
+		fair.Turn(i)
 		sum := maphash.Bytes(t.client.seed, b)
 		var x part
 		known := false
