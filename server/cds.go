@@ -28,27 +28,7 @@ type replaced struct {
 
 // applyClusters takes over what a control plane has changed of its clusters.
 func (p *process) applyClusters(d subscription.Delta) []resource.Rejection {
-	l := p.live
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if p.stopping.Err() != nil {
-		return nil
-	}
-	var rejected []resource.Rejection
-	for _, name := range d.Remove {
-		p.removeCluster(name)
-	}
-	for _, r := range d.Set {
-		if problems := p.warmCluster(r); len(problems) > 0 {
-			rejected = append(rejected, resource.Rejection{Key: r.Key, Problems: problems})
-		}
-	}
-	for _, f := range l.ripe.take() {
-		f()
-	}
-	p.publish()
-	p.log.Info("cds: taken over", "added_or_changed", len(d.Set)-len(rejected), "removed", len(d.Remove), "rejected", len(rejected), "version", d.Version)
-	return rejected
+	return p.takeOver("cds", d, p.removeCluster, p.warmCluster)
 }
 
 // warmCluster compiles and starts a new version of a cluster, which takes effect when it is ready; the version before serves until then, and

@@ -63,27 +63,7 @@ func (l *live) configs() map[string]*listener.Config {
 
 // applyListeners takes over what a control plane has changed of its listeners.
 func (p *process) applyListeners(d subscription.Delta) []resource.Rejection {
-	l := p.live
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if p.stopping.Err() != nil {
-		return nil
-	}
-	var rejected []resource.Rejection
-	for _, name := range d.Remove {
-		p.removeListener(name)
-	}
-	for _, r := range d.Set {
-		if problems := p.warmListener(r); len(problems) > 0 {
-			rejected = append(rejected, resource.Rejection{Key: r.Key, Problems: problems})
-		}
-	}
-	for _, f := range l.ripe.take() {
-		f()
-	}
-	p.publish()
-	p.log.Info("lds: taken over", "added_or_changed", len(d.Set)-len(rejected), "removed", len(d.Remove), "rejected", len(rejected), "version", d.Version)
-	return rejected
+	return p.takeOver("lds", d, p.removeListener, p.warmListener)
 }
 
 // warmListener compiles a new version of a listener, binds its sockets if they are others, and has it wait for its routes and secrets; the

@@ -8,6 +8,7 @@ import (
 
 	"github.com/weftproxy/weft/resource"
 	"github.com/weftproxy/weft/snapshot"
+	"github.com/weftproxy/weft/subscription"
 	"github.com/weftproxy/weft/upstream"
 )
 
@@ -108,6 +109,33 @@ func (p *process) takeRipe() int {
 	}
 	p.publish()
 	return len(todo)
+}
+
+// takeOver takes over what a control plane has changed of a collection: remove and warm are called, with live.mu held, for what is no more
+// and for what is new. What is ready at once is in force when it returns.
+func (p *process) takeOver(what string, d subscription.Delta, remove func(name string), warm func(*resource.Resource) []resource.Problem) (
+	rejected []resource.Rejection,
+) {
+	p.live.mu.Lock()
+	defer p.live.mu.Unlock()
+	if p.stopping.Err() != nil {
+		return nil
+	}
+	for _, name := range d.Remove {
+		remove(name)
+	}
+	for _, r := range d.Set {
+		if problems := warm(r); len(problems) > 0 {
+			rejected = append(rejected, resource.Rejection{Key: r.Key, Problems: problems})
+		}
+	}
+	for _, f := range p.live.ripe.take() {
+		f()
+	}
+	p.publish()
+	p.log.Info(what+": taken over", "added_or_changed", len(d.Set)-len(rejected), "removed", len(d.Remove), "rejected", len(rejected),
+		"version", d.Version)
+	return rejected
 }
 
 // publish puts the clusters and listeners that are active into effect: clusters first, then who uses them, then the listeners accept; what
