@@ -125,8 +125,7 @@ func value(fields []Field, name string) string {
 	return v
 }
 
-// failed is why nothing more can be sent. A stream that the peer has reset without an error still counts as sound: the peer just
-// does not need the rest.
+// failed is why nothing more can be sent.
 func (s *h2Stream) failed() error {
 	s.h.mu.Lock()
 	defer s.h.mu.Unlock()
@@ -136,11 +135,28 @@ func (s *h2Stream) failed() error {
 	return s.err
 }
 
-// Send implements Stream.
+// Send implements Stream. Where the peer has answered and reset the stream without an error it just does not need the rest, and may do so at
+// any moment: that is no failure.
 func (s *h2Stream) Send(b []byte, end bool) error {
 	if s.mute {
 		return nil
 	}
+	err := s.send(b, end)
+	if err != nil && s.answered() {
+		return nil
+	}
+	return err
+}
+
+// answered reports whether the peer has ended its message and needs no more of this side's.
+func (s *h2Stream) answered() bool {
+	s.h.mu.Lock()
+	defer s.h.mu.Unlock()
+	var code *CodeError
+	return s.ended && errors.As(s.err, &code) && code.Code == http2.ErrCodeNo
+}
+
+func (s *h2Stream) send(b []byte, end bool) error {
 	for first := true; first || len(b) > 0; first = false {
 		n := 0
 		if len(b) > 0 {
