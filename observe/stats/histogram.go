@@ -14,9 +14,13 @@ type Histogram struct {
 // Record counts one value, in the unit of the metric: milliseconds for *_time and *_ms, bytes for *_size.
 func (h *Histogram) Record(v uint64) {
 	d := h.data.Load()
-	if d == nil {
-		h.data.CompareAndSwap(nil, new(histogramData))
-		d = h.data.Load()
+	for d == nil { // a reset may take away what another recorder has just made
+		fresh := new(histogramData)
+		if h.data.CompareAndSwap(nil, fresh) {
+			d = fresh
+		} else {
+			d = h.data.Load()
+		}
 	}
 	i := bucketIndex(v)
 	p := d.pages[i/pageSize].Load()
